@@ -1,0 +1,143 @@
+//! The graph IR: pure tensor functions with concrete shapes.
+//!
+//! Always holds: a node's arguments have smaller ids; nodes are hash-consed on `(op, args, type)`, so that equal
+//! values are one node; every op's shape rule (in [`builder`]) is satisfied; every node knows where it comes from.
+//! Reductions keep their axes with extent 1; rank changes only through `Reshape`.
+
+pub mod builder;
+pub mod op;
+pub mod philox;
+pub mod ty;
+
+pub use op::{Binary, Const, ContractDims, ConvGeom, Dist, Layout, Name, Op, Unary, Window};
+pub use ty::{DType, F64, Shape, Type};
+
+use crate::source::Span;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Index of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    /// As an index into [`Graph::nodes`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a node comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Origin {
+    /// Place in the source.
+    pub span: Span,
+    /// Layer path such as `G.up2.conv`; empty outside layers.
+    pub path: Arc<str>,
+    /// 0 forward, 1 gradient, 2 gradient of a gradient, …
+    pub order: u8,
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The operation.
+    pub op: Op,
+    /// Its arguments.
+    pub args: Vec<NodeId>,
+    /// Its type.
+    pub ty: Type,
+    /// Index into [`Graph::origins`].
+    pub origin: u32,
+}
+
+/// A named result of a graph. Names are paths: `param:G.conv1.weight` is that parameter's next value,
+/// `state:…` a state's, anything else a value that the caller reads.
+pub type Output = (Name, NodeId);
+
+/// A graph under construction or finished; see the module documentation for what always holds.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    origins: Vec<Origin>,
+    current: u32,
+    interned: HashMap<(Op, Vec<NodeId>, Type), NodeId>,
+    /// Results, in order.
+    pub outputs: Vec<Output>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self { origins: vec![Origin::default()], ..Self::default() }
+    }
+
+    /// All nodes, arguments first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// A node's type.
+    pub fn ty(&self, id: NodeId) -> &Type {
+        &self.nodes[id.index()].ty
+    }
+
+    /// A node's shape.
+    pub fn shape(&self, id: NodeId) -> &[usize] {
+        &self.nodes[id.index()].ty.shape
+    }
+
+    /// Where a node comes from.
+    pub fn origin(&self, id: NodeId) -> &Origin {
+        &self.origins[self.nodes[id.index()].origin as usize]
+    }
+
+    /// All origins.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    /// The origin that new nodes get.
+    pub fn current_origin(&self) -> &Origin {
+        &self.origins[self.current as usize]
+    }
+
+    /// Sets the origin of nodes that are added from now on; returns the previous one.
+    pub fn set_origin(&mut self, origin: Origin) -> Origin {
+        let old = self.origins[self.current as usize].clone();
+        if self.origins[self.current as usize] != origin {
+            self.origins.push(origin);
+            self.current = self.origins.len() as u32 - 1;
+        }
+        old
+    }
+
+    /// Ids of all nodes in order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
+    /// Adds a node as it is, or finds the equal one. Only [`builder`], the text form and passes that copy checked
+    /// nodes call this; everything else goes through the builder's methods, which hold the shape rules.
+    pub fn intern(&mut self, op: Op, args: Vec<NodeId>, ty: Type) -> NodeId {
+        let key = (op, args, ty);
+        if let Some(&id) = self.interned.get(&key) {
+            return id;
+        }
+        let id = NodeId(self.nodes.len() as u32);
+        let (op, args, ty) = key.clone();
+        self.nodes.push(Node { op, args, ty, origin: self.current });
+        self.interned.insert(key, id);
+        id
+    }
+
+    /// Names a result.
+    pub fn output(&mut self, name: impl Into<Name>, id: NodeId) {
+        self.outputs.push((name.into(), id));
+    }
+}

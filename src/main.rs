@@ -1,0 +1,3 @@
+//! The `ganc` command.
+
+fn main() {}
