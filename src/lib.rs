@@ -1,7 +1,14 @@
 //! ganc: a language and a compiler for adversarial training.
 
+pub mod build {
+    //! Model to graphs.
+    pub mod program;
+}
+pub mod data;
 pub mod diag;
+pub mod exec;
 pub mod graph;
+pub mod layers;
 pub mod source;
 pub mod syntax {
     //! The language's syntax.

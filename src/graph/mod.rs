@@ -5,10 +5,12 @@
 //! Reductions keep their axes with extent 1; rank changes only through `Reshape`.
 
 pub mod builder;
+pub mod host;
 pub mod op;
 pub mod philox;
 pub mod ty;
 
+pub use host::{HostData, HostTensor};
 pub use op::{Binary, Const, ContractDims, ConvGeom, Dist, Layout, Name, Op, Unary, Window};
 pub use ty::{DType, F64, Shape, Type};
 

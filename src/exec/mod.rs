@@ -1,0 +1,54 @@
+//! Executors: run compiled graphs. They know plans and clusters, nothing of GANs.
+
+use crate::graph::{Graph, HostTensor, Name};
+use thiserror::Error;
+
+/// What can go wrong while compiling or running a graph.
+#[derive(Debug, Error)]
+pub enum ExecError {
+    /// A persistent tensor that the graph reads was never stored.
+    #[error("the graph reads `{0}`, which has no value yet")]
+    Missing(String),
+    /// An input has another type than the graph says.
+    #[error("`{name}` is {found}, the graph takes {expected}")]
+    Input {
+        /// Its name.
+        name: String,
+        /// What the graph takes.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// The plan needs more memory than is allowed.
+    #[error("the plan needs {need} bytes, {limit} are allowed")]
+    Memory {
+        /// Bytes that the plan needs.
+        need: u64,
+        /// Bytes that there are.
+        limit: u64,
+    },
+    /// An inconsistency that is a bug in ganc.
+    #[error("bug in ganc: {0}")]
+    Bug(String),
+}
+
+/// Runs graphs over a store of persistent tensors.
+///
+/// Outputs named `param:X` and `state:X` replace the persistent tensor `X` after the run (all at once: the graph is a
+/// pure function of the old values); the other outputs are returned. `Param(X)` and `State(X)` leaves read `X`.
+pub trait Executor {
+    /// A compiled graph.
+    type Program;
+    /// Compiles a verified graph.
+    fn compile(&mut self, graph: &Graph) -> Result<Self::Program, ExecError>;
+    /// Sets a persistent tensor.
+    fn store(&mut self, name: &str, value: &HostTensor);
+    /// Reads a persistent tensor.
+    fn fetch(&self, name: &str) -> Option<HostTensor>;
+    /// Runs a program; `inputs` are its `Input` leaves by name.
+    fn run(
+        &mut self,
+        program: &mut Self::Program,
+        inputs: &[(&str, &HostTensor)],
+    ) -> Result<Vec<(Name, HostTensor)>, ExecError>;
+}
