@@ -7,6 +7,7 @@ pub mod build {
 pub mod data;
 pub mod diag;
 pub mod exec;
+pub mod grad;
 pub mod graph;
 pub mod layers;
 pub mod source;

@@ -1,1 +1,4 @@
-//! tests
+//! Integration tests, one binary.
+
+mod golden_ops;
+mod golden_util;

@@ -5,6 +5,7 @@
 //! Reductions keep their axes with extent 1; rank changes only through `Reshape`.
 
 pub mod builder;
+pub mod eval;
 pub mod host;
 pub mod op;
 pub mod philox;

@@ -45,7 +45,7 @@ pub fn normal(key: [u32; 2], counter: u32, s: usize, e: usize) -> f64 {
     let u2 = uniform(w[pair + 1]);
     let r = (-2.0 * u1.ln()).sqrt();
     let a = std::f64::consts::TAU * u2;
-    if e % 2 == 0 { r * a.cos() } else { r * a.sin() }
+    if e.is_multiple_of(2) { r * a.cos() } else { r * a.sin() }
 }
 
 /// The stream of an origin path: FNV-1a, so that it depends on nothing but the name.
