@@ -51,4 +51,12 @@ pub trait Executor {
         program: &mut Self::Program,
         inputs: &[(&str, &HostTensor)],
     ) -> Result<Vec<(Name, HostTensor)>, ExecError>;
+    /// Runs a graph node by node over the present persistent tensors, changes none of them, and says which node first
+    /// gave a NaN or an infinity from finite arguments: its layer path, op, order of gradient and shape, as a person
+    /// reads it (`D.conv2 (conv_fwd, gradient of order 1, f32[8,6,2,2])`). `None`: every node is finite.
+    fn locate_nonfinite(
+        &mut self,
+        graph: &Graph,
+        inputs: &[(&str, &HostTensor)],
+    ) -> Result<Option<String>, ExecError>;
 }
