@@ -1,8 +1,11 @@
 //! Built-in layers, functions, initialisers, distributions and optimisers as graph builders.
 //!
-//! [`Signature`]s say what each built-in takes; [`args::bind`] binds what was written to them; `emit` functions build
+//! [`Signature`]s say what each built-in takes; [`args`] binds what was written to them; `emit` functions build
 //! graph. Nothing here knows names of users, files or players: what a layer needs of its surroundings it asks of a
 //! [`Scope`].
+
+pub mod args;
+pub mod table;
 
 use crate::graph::{Dist, Graph, NodeId, Shape, Type};
 use crate::source::Span;
@@ -202,7 +205,7 @@ pub enum ArgKind {
     IntsOr(&'static [&'static str]),
     /// A tensor (numbers count as common []).
     Tensor,
-    /// A real that may be a schedule: a common [] tensor or number.
+    /// A real that may be a schedule: a common `[]` tensor or number.
     Schedule,
     /// An initialiser or a number.
     Init,
@@ -229,7 +232,7 @@ pub struct ParamSpec {
     pub default: Option<&'static str>,
 }
 
-/// What a built-in takes and says of itself.
+/// What a built-in takes and says of itself; all are in [`table`].
 #[derive(Clone, Copy, Debug)]
 pub struct Signature {
     /// Its name.
@@ -240,10 +243,12 @@ pub struct Signature {
     pub takes_input: bool,
     /// Parameters in order, the input not among them.
     pub params: &'static [ParamSpec],
-    /// The last parameter may be given any number of times by position.
+    /// All arguments given by position go to the last parameter, any number of them; the others are given by name.
     pub variadic: bool,
     /// Crosses the batch.
     pub batch: bool,
+    /// Part of the language that this version does not compile yet: `build` refuses it in so many words.
+    pub available: bool,
     /// One line for `ganc` listings and LANGUAGE.md.
     pub doc: &'static str,
 }
