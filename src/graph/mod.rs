@@ -5,11 +5,14 @@
 //! Reductions keep their axes with extent 1; rank changes only through `Reshape`.
 
 pub mod builder;
+pub mod dot;
 pub mod eval;
 pub mod host;
 pub mod op;
 pub mod philox;
+pub mod text;
 pub mod ty;
+pub mod verify;
 
 pub use host::{HostData, HostTensor};
 pub use op::{Binary, Const, ContractDims, ConvGeom, Dist, Layout, Name, Op, Unary, Window};
