@@ -3,9 +3,29 @@
 //! A [`Pipeline`] is what a `data` item says, evaluated; [`open`](fn@open) reads the schema (and small sets whole).
 //! Minibatch `k` of a draw line depends only on the seed, the line's stream and `k`, so that a resume needs one number.
 
+mod args;
+mod cifar;
+mod dataset;
+mod error;
+mod geometry;
+mod idx;
+mod loader;
+mod prefetch;
+mod random;
+mod synthetic;
+mod table;
+mod transform;
+
+pub use dataset::Dataset;
+pub use loader::Loader;
+pub use prefetch::{Prefetch, PrefetchError, Prepared, Request};
+pub use random::permutation;
+
+use crate::diag::Diagnostics;
 use crate::graph::Shape;
 use crate::source::Span;
 use std::path::PathBuf;
+use table::Table;
 
 /// An evaluated argument of a source or transform.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,3 +116,66 @@ impl Schema {
         self.fields.iter().enumerate().find(|(_, f)| f.name == name)
     }
 }
+
+/// Names of all sources.
+pub const SOURCES: [&str; 14] = [
+    "idx",
+    "cifar10",
+    "cifar100",
+    "images",
+    "pairs",
+    "npy",
+    "npz",
+    "csv",
+    "safetensors",
+    "ring",
+    "grid",
+    "swiss_roll",
+    "two_moons",
+    "parquet",
+];
+/// Names of all transforms.
+pub const TRANSFORMS: [&str; 12] = transform::NAMES;
+
+/// Reads what is needed to compile: headers of pictures and arrays, labels and columns whole.
+///
+/// Errors (E05xx) point at the argument that names the file.
+pub fn schema(p: &Pipeline) -> Result<Schema, Diagnostics> {
+    read(p).map(|t| t.schema())
+}
+
+/// Reads and checks the whole set.
+///
+/// Errors (E05xx) point at the argument that names the file.
+pub fn open(p: &Pipeline) -> Result<Dataset, Diagnostics> {
+    let mut table = read(p)?;
+    table.load()?;
+    Ok(Dataset::new(table))
+}
+
+/// Everything but what is pending.
+fn read(p: &Pipeline) -> Result<Table, Diagnostics> {
+    let call = &p.source;
+    let mut table = match call.name.as_str() {
+        "idx" => idx::read(call, &p.base),
+        "cifar10" => cifar::read(call, &p.base, false),
+        "cifar100" => cifar::read(call, &p.base, true),
+        "ring" | "grid" | "swiss_roll" | "two_moons" => synthetic::Generator::read(call),
+        "parquet" => {
+            let d = error::fail(error::UNAVAILABLE, "`parquet` is not available in this version", call.span, "");
+            Err(d.help("Convert the file to a folder of pictures, .npy, or .csv.").into())
+        }
+        name => {
+            let d =
+                error::fail(error::UNKNOWN, format!("there is no data source `{name}`"), call.span, "not a source");
+            Err(d.help(format!("Sources are {}.", SOURCES[..13].join(", "))).into())
+        }
+    }?;
+    for (place, t) in p.transforms.iter().enumerate() {
+        transform::apply(&mut table, t, place)?;
+    }
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests;
