@@ -11,7 +11,4 @@ pub mod grad;
 pub mod graph;
 pub mod layers;
 pub mod source;
-pub mod syntax {
-    //! The language's syntax.
-    pub mod ast;
-}
+pub mod syntax;

@@ -1,8 +1,14 @@
 //! Diagnostics: what a stage reports when the input is not what it needs.
 //!
-//! A stage collects all of its errors in a [`Diagnostics`] and returns them together; only [`render`] knows how they look.
+//! A stage collects all of its errors in a [`Diagnostics`] and returns them together; only [`mod@render`] knows how they look.
+
+pub mod codes;
+pub mod names;
+pub mod render;
 
 use crate::source::Span;
+
+pub use render::render;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

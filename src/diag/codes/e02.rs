@@ -1,0 +1,5 @@
+//! Codes about names (E02xx).
+
+use super::Entry;
+
+pub(super) const TABLE: &[Entry] = &[];

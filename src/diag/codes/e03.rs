@@ -1,0 +1,5 @@
+//! Codes about shapes (E03xx).
+
+use super::Entry;
+
+pub(super) const TABLE: &[Entry] = &[];

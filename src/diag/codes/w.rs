@@ -1,0 +1,5 @@
+//! Codes about warnings (W…).
+
+use super::Entry;
+
+pub(super) const TABLE: &[Entry] = &[];
