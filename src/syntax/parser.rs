@@ -515,10 +515,10 @@ impl<'t> Build<'t> {
             }
             flat.next += 1;
             let right = self.binary(flat, strength + 1)?;
-            if strength == 0 {
-                if let Some(first) = compared.replace(at) {
-                    self.diags.push(slips::chained(first, at));
-                }
+            if strength == 0
+                && let Some(first) = compared.replace(at)
+            {
+                self.diags.push(slips::chained(first, at));
             }
             let span = left.span.to(right.span);
             left = Expr { kind: ExprKind::Binary(op, Box::new(left), Box::new(right)), span };

@@ -206,8 +206,8 @@ impl At<'_> {
         };
         let quoted = format!("`{closer}`");
         // Only where the closer was possible is it what is missing.
-        if !self.expects(&quoted) && !(self.expected.iter().any(|w| w.starts_with("a statement")) && closer == "}")
-        {
+        let in_body = closer == "}" && self.expected.iter().any(|w| w.starts_with("a statement"));
+        if !self.expects(&quoted) && !in_body {
             return None;
         }
         if closer == "}" {
@@ -275,7 +275,7 @@ impl At<'_> {
         }
         if found == "," && matches!(self.word(-1), "," | "(" | "[") {
             return Some(
-                Diagnostic::error("E0101", format!("nothing stands before this `,`"))
+                Diagnostic::error("E0101", "nothing stands before this `,`")
                     .at(self.span(0), "expected an expression before it")
                     .help("remove it"),
             );
@@ -486,10 +486,10 @@ impl At<'_> {
                 _ => d.help(format!("write `let {name} = …`")).patch(first, "let "),
             });
         }
-        if place == "a body" {
-            if let Some(d) = self.after_layer() {
-                return Some(d);
-            }
+        if place == "a body"
+            && let Some(d) = self.after_layer()
+        {
+            return Some(d);
         }
         if !self.is_word(0) {
             return None;
