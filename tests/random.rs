@@ -1,0 +1,678 @@
+//! Random well-typed graphs of all ops with awkward extents, and the properties that hold for each.
+//!
+//! A graph is made from a list of numbers ([`build`]), each a decision, so that proptest shrinks failures by
+//! shortening the list and lowering its numbers. Values stay within a few tens, arguments of `log`, `sqrt` and
+//! `recip` well above 0.
+
+use crate::golden_util::error;
+use ganc::grad::grad_or_zeros;
+use ganc::graph::eval::{Env, Tensor, eval, eval_outputs};
+use ganc::graph::{
+    Binary, ContractDims, ConvGeom, DType, Dist, F64, Graph, Layout, NodeId, Type, Unary, Window, philox, text,
+    verify,
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// A graph and values for its leaves. Outputs: `loss` (rank 0) and a few inner values `v0`, `v1`, ….
+pub struct RandomGraph {
+    /// The graph.
+    pub graph: Graph,
+    /// Values of all leaves.
+    pub env: Env,
+    /// The real leaves, which can be differentiated by.
+    pub leaves: Vec<NodeId>,
+}
+
+/// What may occur in a graph.
+#[derive(Clone, Copy)]
+pub struct Allow {
+    /// `stop` and casts to `f16` and `bf16`: right in value, but no finite difference agrees with their gradient.
+    pub unsmooth: bool,
+    /// Convolutions in the layout that only the layout pass makes.
+    pub channels_last: bool,
+}
+
+/// Everything.
+pub const ALL: Allow = Allow { unsmooth: true, channels_last: true };
+/// All that finite differences can check.
+pub const SMOOTH: Allow = Allow { unsmooth: false, channels_last: true };
+
+/// Lists of decisions.
+pub fn decisions() -> impl Strategy<Value = Vec<u32>> {
+    proptest::collection::vec(0..10_000u32, 8..160)
+}
+
+/// A configuration with this many cases, or as many as `PROPTEST_CASES` says.
+pub fn config(cases: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(cases);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+const LIMIT: usize = 3000;
+const EXTENTS: [usize; 10] = [2, 1, 3, 7, 4, 5, 1, 8, 31, 33];
+
+struct Maker<'a> {
+    g: Graph,
+    env: Env,
+    left: std::slice::Iter<'a, u32>,
+    leaves: Vec<NodeId>,
+    names: u32,
+    /// Real values and a bound of their magnitude.
+    pool: Vec<(NodeId, f64)>,
+    allow: Allow,
+}
+
+/// A graph from decisions.
+pub fn build(decisions: &[u32], allow: Allow) -> RandomGraph {
+    let mut m = Maker {
+        g: Graph::new(),
+        env: Env::new(),
+        left: decisions.iter(),
+        leaves: vec![],
+        names: 0,
+        pool: vec![],
+        allow,
+    };
+    for _ in 0..1 + m.pick(3) {
+        let shape = m.shape();
+        m.leaf(&shape);
+    }
+    while m.left.len() > 0 {
+        m.step();
+    }
+    let (mut loss, mut g) = (m.g.scalar(0.0), m.g);
+    let last: Vec<NodeId> = m.pool.iter().rev().take(4).map(|p| p.0).collect();
+    for (i, &v) in last.iter().enumerate() {
+        let s = g.sum_all(v);
+        let s = g.scale(s, 1.0 / (g.ty(v).elements() as f64).sqrt());
+        loss = g.add(loss, s);
+        g.output(format!("v{i}"), v);
+    }
+    g.output("loss", loss);
+    RandomGraph { graph: g, env: m.env, leaves: m.leaves }
+}
+
+impl Maker<'_> {
+    fn pick(&mut self, n: usize) -> usize {
+        self.left.next().map_or(0, |&v| v as usize % n.max(1))
+    }
+
+    fn choose<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.pick(of.len())]
+    }
+
+    fn shape(&mut self) -> Vec<usize> {
+        let rank = 1 + self.pick(4);
+        let mut s: Vec<usize> = (0..rank).map(|_| self.choose(&EXTENTS)).collect();
+        while s.iter().product::<usize>() > LIMIT / 4 {
+            *s.iter_mut().max().unwrap() = 2;
+        }
+        s
+    }
+
+    fn values(&mut self, n: usize) -> Vec<f64> {
+        self.names += 1;
+        (0..n).map(|i| philox::uniform(philox::word([3, 5], self.names, 0, i)) * 3.0 - 1.5).collect()
+    }
+
+    fn leaf(&mut self, shape: &[usize]) -> NodeId {
+        let data = self.values(shape.iter().product());
+        let (name, t) = (format!("t{}", self.names), Tensor::f32(shape, data));
+        let env = std::mem::take(&mut self.env);
+        let id;
+        (id, self.env) = match self.names % 3 {
+            0 => (self.g.state(name.as_str(), t.ty.clone()), env.state(name, t)),
+            1 => (self.g.input(name.as_str(), t.ty.clone()), env.input(name, t)),
+            _ => (self.g.param(name.as_str(), shape), env.param(name, t)),
+        };
+        self.leaves.push(id);
+        self.pool.push((id, 1.5));
+        id
+    }
+
+    /// A recent value.
+    fn value(&mut self) -> (NodeId, f64) {
+        let n = self.pool.len();
+        let back = self.pick(n.min(8));
+        self.pool[n - 1 - back]
+    }
+
+    /// A value that goes with `x`: a fitting one, or a total.
+    fn partner(&mut self, x: NodeId) -> (NodeId, f64) {
+        let shape = self.g.shape(x).to_vec();
+        let fits = |s: &[usize]| {
+            s.len() == shape.len()
+                && s.iter().zip(&shape).all(|(&a, &b)| a == b || a == 1 || b == 1)
+                && s.iter().zip(&shape).map(|(&a, &b)| a.max(b)).product::<usize>() <= LIMIT
+        };
+        let all: Vec<(NodeId, f64)> = self.pool.iter().copied().filter(|p| fits(self.g.shape(p.0))).collect();
+        match self.pick(6) {
+            0 => {
+                let v = self.choose(&[0.0, 1.0, -1.0, 0.5, 2.0]);
+                (self.g.scalar(v), 2.0)
+            }
+            1 => {
+                let (v, m) = self.value();
+                let n = self.g.ty(v).elements() as f64;
+                let s = self.g.sum_all(v);
+                (self.g.scale(s, 1.0 / n), m)
+            }
+            _ => all[all.len() - 1 - self.pick(all.len().min(6))],
+        }
+    }
+
+    fn push(&mut self, id: NodeId, bound: f64) {
+        if self.g.ty(id).elements() == 0 {
+            return;
+        }
+        let id = if self.g.shape(id).is_empty() { self.g.reshape(id, &[1]) } else { id };
+        let bound = bound.max(0.1);
+        if bound > 30.0 {
+            let id = self.g.scale(id, 3.0 / bound);
+            self.pool.push((id, 3.0));
+        } else {
+            self.pool.push((id, bound));
+        }
+    }
+
+    /// `|x| + low`
+    fn positive(&mut self, x: NodeId, low: f64) -> NodeId {
+        let a = self.g.unary(Unary::Abs, x);
+        self.g.offset(a, low)
+    }
+
+    fn mask(&mut self, x: NodeId) -> NodeId {
+        let (y, _) = self.partner(x);
+        let f = self.choose(&[Binary::Lt, Binary::Le]);
+        let m = self.g.binary(f, x, y);
+        let shape = self.g.shape(m).to_vec();
+        match self.pick(5) {
+            0 => self.g.unary(Unary::Not, m),
+            1 => {
+                let axis = self.pick(shape.len());
+                let i = self.g.iota(&shape, axis);
+                let k = self.g.splat((shape[axis] / 2) as f64, Type::u32([]));
+                let (test, join) =
+                    (self.choose(&[Binary::Lt, Binary::Eq]), self.choose(&[Binary::And, Binary::Or]));
+                let other = self.g.binary(test, i, k);
+                self.g.binary(join, m, other)
+            }
+            _ => m,
+        }
+    }
+
+    fn step(&mut self) {
+        let (x, b) = self.value();
+        let shape = self.g.shape(x).to_vec();
+        let n = self.g.ty(x).elements();
+        let axis = self.pick(shape.len());
+        match self.pick(44) {
+            0 => {
+                let y = self.g.neg(x);
+                self.push(y, b);
+            }
+            1 => {
+                let p = self.positive(x, 0.5);
+                let y = self.g.unary(Unary::Recip, p);
+                self.push(y, 2.0);
+            }
+            2 => {
+                let p = self.positive(x, 0.3);
+                let y = self.g.unary(Unary::Sqrt, p);
+                self.push(y, (b + 0.3).sqrt());
+            }
+            3 => {
+                let s = self.g.scale(x, 1.0 / b.max(1.0));
+                let y = self.g.unary(Unary::Exp, s);
+                self.push(y, 2.8);
+            }
+            4 => {
+                let p = self.positive(x, 0.5);
+                let y = self.g.unary(Unary::Log, p);
+                self.push(y, b.max(1.0));
+            }
+            5 => {
+                let p = self.g.unary(Unary::Abs, x);
+                let y = self.g.unary(Unary::Log1p, p);
+                self.push(y, b);
+            }
+            k @ 6..=12 => {
+                let f =
+                    [Unary::Tanh, Unary::Erf, Unary::Sin, Unary::Cos, Unary::Abs, Unary::Sign, Unary::Floor][k - 6];
+                let y = self.g.unary(f, x);
+                self.push(y, if k >= 11 { b + 1.0 } else { b.max(1.0) });
+            }
+            k @ 13..=18 => {
+                let f = [Binary::Add, Binary::Mul, Binary::Max, Binary::Min, Binary::Add, Binary::Mul][k - 13];
+                let (z, c) = self.partner(x);
+                let y = if self.pick(2) == 0 { self.g.binary(f, x, z) } else { self.g.binary(f, z, x) };
+                self.push(y, if f == Binary::Mul { b * c } else { b + c });
+            }
+            19 => {
+                let (z, c) = self.partner(x);
+                let y = if self.pick(2) == 0 { self.g.sub(x, z) } else { self.g.sub(z, x) };
+                self.push(y, b + c);
+            }
+            20 | 21 => {
+                let m = self.mask(x);
+                let (z, c) = self.partner(m);
+                if self.g.shape(m).iter().product::<usize>() <= LIMIT {
+                    let y = self.g.select(m, x, z);
+                    self.push(y, b.max(c));
+                }
+            }
+            22 => {
+                let m = self.mask(x);
+                let y = self.g.cast(m, DType::F32);
+                self.push(y, 1.0);
+            }
+            23 => {
+                let p = self.positive(x, 0.25);
+                let u = self.g.cast(p, DType::U32);
+                let y = self.g.cast(u, DType::F32);
+                self.push(y, b + 1.0);
+            }
+            24 if self.allow.unsmooth => {
+                let y = if self.pick(3) == 0 {
+                    self.g.stop(x)
+                } else {
+                    let half = self.choose(&[DType::F16, DType::Bf16]);
+                    let h = self.g.cast(x, half);
+                    let h = self.g.mul(h, h);
+                    self.g.cast(h, DType::F32)
+                };
+                self.push(y, b * b);
+            }
+            24 | 25 => {
+                let to = match self.pick(4) {
+                    0 => vec![n],
+                    1 => [&shape[..axis], &[1], &shape[axis..]].concat(),
+                    2 => shape.iter().copied().filter(|&d| d != 1).chain([1]).collect(),
+                    _ => {
+                        let d = shape[axis];
+                        let k = (2..=d).find(|k| d.is_multiple_of(*k)).unwrap_or(1);
+                        [&shape[..axis], &[k, d / k], &shape[axis + 1..]].concat()
+                    }
+                };
+                if to.len() <= 5 {
+                    let y = self.g.reshape(x, &to);
+                    self.push(y, b);
+                }
+            }
+            26 => {
+                let mut perm: Vec<usize> = (0..shape.len()).collect();
+                perm.swap(axis, 0);
+                let other = self.pick(shape.len());
+                perm.swap(other, shape.len() - 1);
+                let y = self.g.permute(x, &perm);
+                self.push(y, b);
+            }
+            27 => {
+                let to = self.choose(&EXTENTS);
+                let wide: Vec<usize> = shape.iter().map(|&d| if d == 1 { to } else { d }).collect();
+                if wide.iter().product::<usize>() <= LIMIT {
+                    let y = self.g.broadcast(x, &wide);
+                    self.push(y, b);
+                }
+            }
+            28 | 29 => {
+                let (mut start, mut limit, mut step) = (vec![], vec![], vec![]);
+                for &d in &shape {
+                    let s = self.pick(d.min(4));
+                    start.push(s);
+                    limit.push(d - self.pick((d - s).min(3)));
+                    step.push(1 + self.pick(3));
+                }
+                let y = self.g.slice(x, &start, &limit, &step);
+                self.push(y, b);
+            }
+            30 | 31 => {
+                let mut some = |k: usize| -> Vec<usize> { shape.iter().map(|_| self.pick(k)).collect() };
+                let (lo, hi, interior) = (some(3), some(3), some(2));
+                let value = self.choose(&[0.0, 0.5]);
+                let y = self.g.pad(x, &lo, &hi, &interior, value);
+                if self.g.ty(y).elements() <= LIMIT {
+                    self.push(y, b);
+                }
+            }
+            32 => {
+                let y = self.g.reverse(x, &[axis]);
+                self.push(y, b);
+            }
+            33 => {
+                let like =
+                    |s: &[usize]| s.len() == shape.len() && (0..s.len()).all(|i| i == axis || s[i] == shape[i]);
+                let all: Vec<(NodeId, f64)> =
+                    self.pool.iter().copied().filter(|p| like(self.g.shape(p.0))).collect();
+                let parts = [(x, b), all[self.pick(all.len())], all[self.pick(all.len())]];
+                let parts = &parts[..2 + self.pick(2)];
+                let y = self.g.concat(&parts.iter().map(|p| p.0).collect::<Vec<_>>(), axis);
+                if self.g.ty(y).elements() <= LIMIT {
+                    self.push(y, parts.iter().fold(0.0, |m, p| p.1.max(m)));
+                }
+            }
+            34 | 35 => self.windows(x, b),
+            36 => {
+                let axes: Vec<usize> = if self.pick(3) == 0 { (0..=axis).collect() } else { vec![axis] };
+                let y = self.g.sum(x, &axes);
+                let count = n / self.g.ty(y).elements();
+                self.push(y, b * count as f64);
+            }
+            37 => {
+                let axes: Vec<usize> = if self.pick(3) == 0 { (0..=axis).collect() } else { vec![axis] };
+                let y = self.g.max_reduce(x, &axes);
+                self.push(y, b);
+                let i = self.g.argmax(x, &axes);
+                let y = self.g.cast(i, DType::F32);
+                self.push(y, n as f64);
+            }
+            38 | 39 => self.contraction(x, b),
+            40 | 41 => self.convolution(x, b),
+            42 => self.rows(x, b),
+            _ => self.noise(),
+        }
+    }
+
+    fn windows(&mut self, x: NodeId, b: f64) {
+        let shape = self.g.shape(x).to_vec();
+        let n = 1 + self.pick(shape.len().min(2));
+        let mut w = Window {
+            size: shape[shape.len() - n..].to_vec(),
+            kernel: vec![],
+            stride: vec![],
+            dilation: vec![],
+            pad_lo: vec![],
+            pad_hi: vec![],
+            value: F64(self.choose(&[0.0, -1.0])),
+        };
+        for i in 0..n {
+            let (lo, hi) = (self.pick(2), self.pick(3));
+            let kernel = 1 + self.pick(3.min(w.size[i] + lo + hi));
+            let most = (w.size[i] + lo + hi - 1).checked_div(kernel - 1).unwrap_or(1);
+            w.kernel.push(kernel);
+            w.dilation.push(1 + self.pick(most.clamp(1, 2)));
+            w.stride.push(1 + self.pick(3));
+            w.pad_lo.push(lo);
+            w.pad_hi.push(hi);
+        }
+        let taps: usize = w.kernel.iter().product();
+        let u = self.g.unfold(x, w.clone());
+        if self.g.ty(u).elements() > 2 * LIMIT {
+            return;
+        }
+        let rank = self.g.shape(u).len();
+        let last: Vec<usize> = (rank - n..rank).collect();
+        let y = match self.pick(3) {
+            0 => {
+                let t = self.g.unary(Unary::Sin, u);
+                self.g.fold(t, w)
+            }
+            1 => self.g.sum(u, &last),
+            _ => self.g.max_reduce(u, &last),
+        };
+        self.push(y, b * taps as f64);
+    }
+
+    fn contraction(&mut self, x: NodeId, b: f64) {
+        let (y, c) = self.value();
+        let (sx, sy) = (self.g.shape(x).to_vec(), self.g.shape(y).to_vec());
+        let mut pairs = vec![];
+        for i in 0..sx.len() {
+            let free = |j: &usize| !pairs.iter().any(|p: &(usize, usize)| p.1 == *j);
+            if let Some(j) = (0..sy.len()).filter(free).find(|&j| sy[j] == sx[i]) {
+                pairs.push((i, j));
+            }
+        }
+        let mut dims = ContractDims { batch: vec![], contracted: vec![] };
+        for p in pairs {
+            match self.pick(4) {
+                0 | 1 => dims.contracted.push(p),
+                2 => dims.batch.push(p),
+                _ => {}
+            }
+        }
+        let k: usize = dims.contracted.iter().map(|p| sx[p.0]).product();
+        let kept: usize = k * dims.batch.iter().map(|p| sx[p.0]).product::<usize>();
+        let size = sx.iter().product::<usize>() * sy.iter().product::<usize>() / (kept * k);
+        if size <= LIMIT && sx.len() + sy.len() <= 6 + 2 * (dims.batch.len() + dims.contracted.len()) {
+            let r = self.g.contract(x, y, dims);
+            self.push(r, b * c * k as f64);
+        }
+    }
+
+    /// One of the three, with `x` (made to have an image's rank) as its first argument and a new leaf as the second.
+    fn convolution(&mut self, x: NodeId, b: f64) {
+        let shape = self.g.shape(x).to_vec();
+        let image = match shape.len() {
+            1 => vec![1, 1, shape[0]],
+            2 => vec![1, shape[0], shape[1]],
+            _ => shape[..shape.len().min(4)].to_vec(),
+        };
+        if image.iter().product::<usize>() != shape.iter().product::<usize>() {
+            return;
+        }
+        let x = self.g.reshape(x, &image);
+        let layout = match self.pick(3) {
+            0 if self.allow.channels_last => Layout::ChannelsLast,
+            _ => Layout::ChannelsFirst,
+        };
+        let rank = image.len() - 2;
+        let (channels, space) = match layout {
+            Layout::ChannelsFirst => (image[1], image[2..].to_vec()),
+            Layout::ChannelsLast => (image[rank + 1], image[1..=rank].to_vec()),
+        };
+        let groups = if self.pick(3) == 0 { channels } else { 1 };
+        let others = groups * (1 + self.pick(3));
+        let which = self.pick(3);
+        let mut g = ConvGeom {
+            n: image[0],
+            c: channels,
+            o: others,
+            groups,
+            input: space.clone(),
+            kernel: vec![],
+            output: vec![],
+            stride: vec![],
+            pad: vec![],
+            dilation: vec![],
+            layout,
+        };
+        for d in &space {
+            let (k, s, p) = (1 + self.pick(4), 1 + self.pick(3), self.pick(2));
+            let dilation = 1 + self.pick(2);
+            let span = dilation * (k - 1) + 1;
+            let (k, dilation, span) = if span > d + 2 * p { (1, 1, 1) } else { (k, dilation, span) };
+            g.kernel.push(k);
+            g.stride.push(s);
+            g.pad.push(p);
+            g.dilation.push(dilation);
+            if which == 1 {
+                // x stands for the result: the largest input that gives it, or one less where the step allows it.
+                let input = ((d - 1) * s + span + self.pick(s)).saturating_sub(2 * p).max(1);
+                g.input[g.kernel.len() - 1] = input;
+                g.output.push(*d);
+            } else {
+                g.output.push((d + 2 * p - span) / s + 1);
+            }
+        }
+        if which == 1 {
+            (g.c, g.o) = (others, channels);
+        }
+        if g.y_shape().iter().product::<usize>().max(g.x_shape().iter().product()) > LIMIT
+            || g.w_shape().iter().product::<usize>() > LIMIT
+            || g.flops() > 400_000
+        {
+            return;
+        }
+        let second = if which == 2 { g.y_shape() } else { g.w_shape() };
+        let w = self.leaf(&second);
+        let terms = g.flops() as f64 / 2.0;
+        let g = Arc::new(g);
+        let r = match which {
+            0 => self.g.conv_fwd(x, w, g),
+            1 => self.g.conv_data_grad(x, w, g),
+            _ => self.g.conv_weight_grad(x, w, g),
+        };
+        let per = terms / self.g.ty(r).elements() as f64;
+        self.push(r, 1.5 * b * per.max(1.0));
+    }
+
+    fn rows(&mut self, x: NodeId, b: f64) {
+        let shape = self.g.shape(x).to_vec();
+        let r = shape[0];
+        let count = 1 + self.pick(5);
+        let rows: Vec<u32> = (0..count).map(|_| self.pick(r) as u32).collect();
+        let mut unique = rows.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        unique.reverse();
+        let scatter = self.pick(2) == 0;
+        let rows = if scatter { unique } else { rows };
+        if r * shape[1..].iter().product::<usize>() > LIMIT {
+            return;
+        }
+        self.names += 1;
+        let name = format!("rows{}", self.names);
+        let t = Tensor::u32(&[rows.len()], &rows);
+        let at = self.g.input(name.as_str(), t.ty.clone());
+        self.env = std::mem::take(&mut self.env).input(name, t);
+        let y = if scatter {
+            let v = self.leaf(&[&[rows.len()], &shape[1..]].concat());
+            self.g.scatter_rows(x, at, v)
+        } else {
+            self.g.gather_rows(x, at)
+        };
+        self.push(y, b.max(1.5));
+    }
+
+    fn noise(&mut self) {
+        let shape = self.shape();
+        let key = self.g.state("key", Type::u32([2]));
+        let counter = self.g.input("step", Type::u32([]));
+        self.env = std::mem::take(&mut self.env)
+            .state("key", Tensor::u32(&[2], &[17, 4_000_000_000]))
+            .input("step", Tensor::u32(&[], &[12]));
+        let stream = philox::stream(self.choose(&["a", "b", "c"]));
+        let y = match self.pick(3) {
+            0 => self.g.random(stream, Dist::Uniform, key, counter, &shape),
+            1 => self.g.random(stream, Dist::Normal, key, counter, &shape),
+            _ => {
+                let words = self.g.random(stream, Dist::Bits, key, counter, &shape);
+                let twice = self.g.add(words, words);
+                let f = self.g.cast(twice, DType::F32);
+                self.g.scale(f, 1.0 / 4_294_967_296.0)
+            }
+        };
+        self.push(y, 5.0);
+    }
+}
+
+/// Values of `f64` leaves moved by `h` along a direction that depends on nothing but the leaf's name and element.
+pub fn moved(g: &Graph, env: &Env, leaves: &[NodeId], h: f64) -> Env {
+    let mut env = env.clone();
+    for (k, &leaf) in leaves.iter().enumerate() {
+        let (name, values) = match &g.node(leaf).op {
+            ganc::graph::Op::Input(n) => (n, &mut env.inputs),
+            ganc::graph::Op::Param(n) => (n, &mut env.params),
+            ganc::graph::Op::State(n) => (n, &mut env.states),
+            other => panic!("{other:?} is no leaf"),
+        };
+        let t = values.get_mut(name).unwrap();
+        let d = direction(k, t.data.len());
+        t.data = Arc::new(t.data.iter().zip(d).map(|(x, d)| x + h * d).collect());
+    }
+    env
+}
+
+/// The direction of leaf `k`.
+pub fn direction(k: usize, n: usize) -> Vec<f64> {
+    (0..n).map(|i| philox::uniform(philox::word([11, 13], k as u32, 1, i)) * 2.0 - 1.0).collect()
+}
+
+/// The rank-0 value `y`'s derivative along the direction of all leaves: (from its gradient, by differences). `None`
+/// where differences of two widths disagree: a kink is near.
+pub fn slopes(g: &Graph, env: &Env, leaves: &[NodeId], y: NodeId) -> Option<(f64, f64)> {
+    let mut g = g.clone();
+    let grads = grad_or_zeros(&mut g, y, None, leaves);
+    let ours = eval(&g, env, &grads)
+        .unwrap()
+        .iter()
+        .enumerate()
+        .map(|(k, t)| t.data.iter().zip(direction(k, t.data.len())).map(|(a, b)| a * b).sum::<f64>())
+        .sum();
+    let at = |h: f64| eval(&g, &moved(&g, env, leaves, h), &[y]).unwrap()[0].item();
+    let h = 2e-4;
+    let central = |h: f64| (at(h) - at(-h)) / (2.0 * h);
+    let (wide, mid, narrow) = (central(h), central(h / 2.0), central(h / 4.0));
+    let (a, b) = ((4.0 * mid - wide) / 3.0, (4.0 * narrow - mid) / 3.0);
+    let left = (at(0.0) - at(-h / 4.0)) / (h / 4.0);
+    let right = (at(h / 4.0) - at(0.0)) / (h / 4.0);
+    let scale = 1.0 + a.abs();
+    ((a - b).abs() < 1e-6 * scale && (left - right).abs() < 0.05 * scale).then_some((ours, b))
+}
+
+/// A list of decisions that needs no proptest.
+pub fn fixed_decisions(seed: u32, n: usize) -> Vec<u32> {
+    (0..n).map(|i| philox::word([seed, 77], 0, 0, i) % 10_000).collect()
+}
+
+#[test]
+fn every_op_occurs() {
+    let (mut seen, mut checked, mut kinks) = (std::collections::BTreeMap::new(), 0, 0);
+    for seed in 0..200 {
+        let r = build(&fixed_decisions(seed, 200), ALL);
+        for n in r.graph.nodes() {
+            *seen.entry(text::op_name(&n.op)).or_insert(0) += 1;
+        }
+        if seed < 40 {
+            let r = build(&fixed_decisions(seed, 100), SMOOTH);
+            let loss = r.graph.outputs.last().unwrap().1;
+            checked += 1;
+            kinks += usize::from(slopes(&r.graph, &r.env, &r.leaves, loss).is_none());
+        }
+    }
+    assert_eq!(seen.len(), 50, "{seen:?}");
+    assert!(kinks * 4 < checked, "differences judge too few graphs: {kinks} of {checked} left out");
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn graphs_verify_and_round_trip(d in decisions()) {
+        let r = build(&d, ALL);
+        prop_assert_eq!(verify::verify(&r.graph), Ok(()));
+        let printed = text::print(&r.graph);
+        let again = text::parse(&printed).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(text::print(&again), printed);
+        let (a, b) = (eval_outputs(&r.graph, &r.env).unwrap(), eval_outputs(&again, &r.env).unwrap());
+        prop_assert_eq!(a.len(), b.len());
+        for ((_, a), (_, b)) in a.iter().zip(&b) {
+            prop_assert!(a.data.iter().all(|v| v.is_finite()), "a value is not finite");
+            prop_assert_eq!(error(&a.data, &b.data, 1.0), 0.0);
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_differences(d in decisions()) {
+        let mut r = build(&d, SMOOTH);
+        let mut y = r.graph.outputs.last().unwrap().1;
+        for order in 1..=2 {
+            let Some((ours, theirs)) = slopes(&r.graph, &r.env, &r.leaves, y) else { return Ok(()) };
+            let e = (ours - theirs).abs() / (1.0 + theirs.abs());
+            prop_assert!(e < 1e-5, "order {order}: {ours} but {theirs} by differences\n{}", text::print(&r.graph));
+            let g = &mut r.graph;
+            let grads = grad_or_zeros(g, y, None, &r.leaves);
+            y = g.scalar(0.0);
+            for (k, d) in grads.into_iter().enumerate() {
+                let ty = g.ty(d).clone();
+                let c = g.dense(direction(k + 50, ty.elements()), ty);
+                let p = g.mul(c, d);
+                let s = g.sum_all(p);
+                y = g.add(y, s);
+            }
+            prop_assert_eq!(verify::verify(g), Ok(()));
+        }
+    }
+}
