@@ -1,0 +1,4 @@
+//! The CPU executor.
+
+pub mod contract;
+pub mod pool;
