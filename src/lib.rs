@@ -10,5 +10,7 @@ pub mod exec;
 pub mod grad;
 pub mod graph;
 pub mod layers;
+pub mod model;
 pub mod source;
 pub mod syntax;
+pub mod tricks;

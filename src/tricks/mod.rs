@@ -1,0 +1,179 @@
+//! Losses and tricks: every one of them is sugar, rewritten here into the core of the language.
+//!
+//! [`expand`] takes a model and gives one whose `train`s hold only draws, lets, players with objectives, actions,
+//! expectations and settings. Tricks act by [`Phase`], not by textual order; within a phase in textual order. One file
+//! a trick; [`TRICKS`] is the list. Always holds: an expanded model prints as a spec that expands to itself.
+
+mod ema;
+mod gradient_clip;
+mod gradient_penalty;
+mod label_smoothing;
+mod lints;
+mod losses;
+mod make;
+mod r1;
+mod two_time_scale;
+mod weight_clip;
+pub mod work;
+
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::model::Model;
+use crate::model::consts::Consts;
+use crate::source::Span;
+use crate::syntax::ast::{PlayerLineKind, Train, TrainStmt, TrainStmtKind};
+use work::{TrickUse, Work};
+
+/// When a trick acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Targets of losses.
+    Targets,
+    /// What the judge sees.
+    Inputs,
+    /// Who the opponent is.
+    Opponents,
+    /// Statistics of norms.
+    Statistics,
+    /// Further terms of objectives.
+    Terms,
+    /// A judge some steps ahead.
+    Unrolling,
+    /// Settings of optimisers.
+    Optimisers,
+    /// What actions apply.
+    Actions,
+}
+
+/// A trick: its name (arguments are in the table of built-ins), its phase, and how it rewrites a `train`.
+pub struct Trick {
+    /// Its name.
+    pub name: &'static str,
+    /// When it acts.
+    pub phase: Phase,
+    /// The rewriting; `None`: part of the language that this version does not have yet.
+    pub apply: Option<fn(&mut Work<'_>, &TrickUse) -> Result<(), Diagnostic>>,
+}
+
+const fn trick(
+    name: &'static str,
+    phase: Phase,
+    apply: Option<fn(&mut Work<'_>, &TrickUse) -> Result<(), Diagnostic>>,
+) -> Trick {
+    Trick { name, phase, apply }
+}
+
+/// All tricks by phase.
+pub const TRICKS: [Trick; 21] = [
+    trick("one_sided_label_smoothing", Phase::Targets, Some(label_smoothing::apply)),
+    trick("label_flip", Phase::Targets, None),
+    trick("instance_noise", Phase::Inputs, None),
+    trick("diff_augment", Phase::Inputs, None),
+    trick("pack", Phase::Inputs, None),
+    trick("experience_replay", Phase::Opponents, None),
+    trick("past_players", Phase::Opponents, None),
+    trick("batch_statistics", Phase::Statistics, None),
+    trick("virtual_batch_norm", Phase::Statistics, None),
+    trick("gradient_penalty", Phase::Terms, Some(gradient_penalty::apply)),
+    trick("r1", Phase::Terms, Some(r1::r1)),
+    trick("r2", Phase::Terms, Some(r1::r2)),
+    trick("historical_averaging", Phase::Terms, None),
+    trick("feature_matching", Phase::Terms, None),
+    trick("top_k", Phase::Terms, None),
+    trick("unrolled", Phase::Unrolling, None),
+    trick("two_time_scale", Phase::Optimisers, Some(two_time_scale::apply)),
+    trick("weight_clip", Phase::Optimisers, Some(weight_clip::apply)),
+    trick("gradient_clip", Phase::Optimisers, Some(gradient_clip::apply)),
+    trick("accumulate", Phase::Optimisers, None),
+    trick("ema", Phase::Actions, Some(ema::apply)),
+];
+
+/// Rewrites all losses and tricks of a model into the core; the result has no losses any more.
+///
+/// # Errors
+/// E04xx: losses that cannot be given to players, tricks that do not fit or are not available, players without an
+/// objective. All are reported together.
+pub fn expand(model: &Model) -> Result<Model, Diagnostics> {
+    let consts = Consts::new(model)?;
+    let mut errors = Diagnostics::default();
+    let mut out = model.clone();
+    for (i, train) in model.trains.iter().enumerate() {
+        let (stmts, warnings) = expand_train(model, &consts, &train.item, train.span, &mut errors);
+        out.trains[i].item.stmts = stmts;
+        out.warnings.extend(warnings);
+    }
+    out.losses.clear();
+    if errors.has_errors() { Err(errors) } else { Ok(out) }
+}
+
+fn expand_train(
+    model: &Model,
+    consts: &Consts,
+    train: &Train,
+    span: Span,
+    errors: &mut Diagnostics,
+) -> (Vec<TrainStmt>, Diagnostics) {
+    let (mut work, sugar) = Work::new(model, consts, train, errors);
+    losses::read(&mut work, &sugar, errors);
+    let read_all = !errors.has_errors();
+    let uses = work.tricks.clone();
+    for t in &TRICKS {
+        if t.phase == Phase::Optimisers && t.name == "two_time_scale" && read_all {
+            losses::write(&mut work);
+        }
+        for u in uses.iter().filter(|u| u.name.name == t.name) {
+            match t.apply {
+                None => errors.push(not_yet(u)),
+                // A loss that could not be read would make the tricks on it look wrong too.
+                Some(_) if !read_all => {}
+                Some(apply) => {
+                    if let Err(d) = apply(&mut work, u) {
+                        errors.push(d);
+                    }
+                }
+            }
+        }
+    }
+    if read_all {
+        objectives(&work, errors);
+    }
+    let warnings = if errors.has_errors() { Diagnostics::default() } else { lints::check(&work, span) };
+    (work.stmts, warnings)
+}
+
+fn not_yet(u: &TrickUse) -> Diagnostic {
+    Diagnostic::error("E0490", format!("trick `{}` is not available in this version", u.name.name))
+        .at(u.span, "it is part of the language, but this compiler cannot expand it yet")
+        .help("leave the line out, or write what the trick does into the players")
+}
+
+/// Every player minimises something.
+fn objectives(work: &Work<'_>, errors: &mut Diagnostics) {
+    for p in work.players() {
+        if p.lines.iter().any(|l| matches!(l.kind, PlayerLineKind::Minimize(..))) {
+            continue;
+        }
+        let mut d = Diagnostic::error("E0403", format!("player `{}` has no objective", p.name.name))
+            .at(p.name.span, "nothing to minimise");
+        d = match work.losses.first() {
+            Some(l) => d
+                .label(l.span, format!("this loss gives parts to those who update `{}` or what it judges", l.judge))
+                .help("write `minimize …` in the player"),
+            None => d.help("write `minimize …` in the player, or a `loss` in the train"),
+        };
+        errors.push(d);
+    }
+}
+
+/// Whether a statement is part of the core.
+pub fn is_core(s: &TrainStmt) -> bool {
+    match &s.kind {
+        TrainStmtKind::Loss(..) | TrainStmtKind::Trick(..) | TrainStmtKind::If(..) => false,
+        TrainStmtKind::Let(..)
+        | TrainStmtKind::Draw { .. }
+        | TrainStmtKind::Player(_)
+        | TrainStmtKind::Every(..)
+        | TrainStmtKind::Expect(..)
+        | TrainStmtKind::Setting(..)
+        | TrainStmtKind::Epochs(..) => true,
+    }
+}
