@@ -4,8 +4,18 @@
 //! graph. Nothing here knows names of users, files or players: what a layer needs of its surroundings it asks of a
 //! [`Scope`].
 
+pub mod activation;
 pub mod args;
+mod conv;
+pub mod emit;
+mod linear;
+pub mod norm;
+pub mod optimiser;
+mod shape;
 pub mod table;
+pub mod value;
+
+pub use emit::emit;
 
 use crate::graph::{Dist, Graph, NodeId, Shape, Type};
 use crate::source::Span;
@@ -129,6 +139,10 @@ pub trait Scope {
     fn set_state(&mut self, name: &str, value: NodeId);
     /// Noise of this application; graph shape as given (batch included where per sample).
     fn noise(&mut self, dist: Dist, shape: &[usize]) -> NodeId;
+    /// The iteration, `u32[]`, 1 in the first: what schedules read.
+    fn iteration(&mut self) -> NodeId {
+        self.graph().input("iteration", Type::u32([]))
+    }
 }
 
 /// A broken precondition, in the layer's own words.

@@ -19,7 +19,7 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     sig!(Function "transpose" it () "the last two axes exchanged"),
     sig!(Function "expand" it ("d": Int) "repeats axes of extent 1").variadic(),
     sig!(Function "crop" it ("n": Int) "the centre, n (one number, or one an axis) of each spatial axis").variadic(),
-    sig!(Function "pad" it ("lo": Int; "hi": Int, = ""; "mode": Enum(PAD_MODES), = "zero")
+    sig!(Function "pad" it ("lo": Ints; "hi": Ints, = ""; "mode": Enum(PAD_MODES), = "zero")
         "lo cells before and hi (else lo) after each spatial axis"),
     sig!(Function "concat" it ("axis": Int, = "0"; "others": Tensor) "one after the other along an axis").variadic(),
     sig!(Function "upsample" it ("factor": Int, = "2"; "mode": Enum(UPSAMPLE), = "nearest")

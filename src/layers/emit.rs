@@ -1,0 +1,77 @@
+//! One place that knows which family emits which built-in.
+
+use super::args::Bound;
+use super::value::{Fallible, tensor_of};
+use super::{LayerError, Scope, Signature, Tensor, Value};
+use super::{activation, conv, linear, norm, shape};
+
+/// A built-in that is not emitted here (networks, metrics, …): its caller must handle it.
+pub(super) fn unknown(sig: &Signature) -> LayerError {
+    LayerError::new("E0207", format!("`{}` cannot be used here", sig.name))
+        .help(format!("it is for other places: {}", sig.doc))
+}
+
+fn need_input(s: &mut dyn Scope, sig: &Signature, input: Option<&Value>) -> Fallible<Tensor> {
+    let who = format!("`{}`", sig.name);
+    match input {
+        Some(v) => tensor_of(s, v, &who),
+        None => Err(LayerError::new("E0206", format!("{who} needs an input"))
+            .help(format!("write `it |> {}`", sig.usage()))),
+    }
+}
+
+/// Builds what a call of a layer or function means. `input` is `it`, the left of `|>`, or the first argument.
+/// Compile-time numbers in give a compile-time number out.
+pub fn emit(scope: &mut dyn Scope, sig: &'static Signature, input: Option<Value>, args: &Bound) -> Fallible<Value> {
+    if !sig.available {
+        return Err(LayerError::new("E0208", format!("`{}` is not available yet", sig.name))
+            .help("it is part of the language, but this version of ganc does not compile it"));
+    }
+    let x = if sig.takes_input { Some(need_input(scope, sig, input.as_ref())?) } else { None };
+    let tensor = match (sig.name, &x) {
+        ("linear", Some(x)) => linear::linear(scope, x, args)?,
+        ("embed", Some(x)) => linear::embed(scope, x, args)?,
+        ("one_hot", Some(x)) => linear::one_hot(scope, x)?,
+        ("conv" | "depthwise_conv", Some(x)) => conv::conv(scope, x, args)?,
+        ("conv_transpose", Some(x)) => conv::conv_transpose(scope, x, args)?,
+        ("batch_norm", Some(x)) => norm::batch_norm(scope, x, args)?,
+        ("conditional_batch_norm", Some(x)) => norm::conditional_batch_norm(scope, x, args)?,
+        ("instance_norm", Some(x)) => norm::instance_norm(scope, x, args)?,
+        ("layer_norm", Some(x)) => norm::layer_norm(scope, x, args)?,
+        ("group_norm", Some(x)) => norm::group_norm(scope, x, args)?,
+        ("pixel_norm", Some(x)) => norm::pixel_norm(scope, x, args)?,
+        ("adain", Some(x)) => norm::adain(scope, x, args)?,
+        ("minibatch_stddev", Some(x)) => norm::minibatch_stddev(scope, x, args)?,
+        ("flatten", Some(x)) => shape::flatten(scope, x)?,
+        ("reshape", Some(x)) => shape::reshape(scope, x, args)?,
+        ("permute", Some(x)) => shape::permute(scope, x, args)?,
+        ("transpose", Some(x)) => shape::transpose(scope, x)?,
+        ("expand", Some(x)) => shape::expand(scope, x, args)?,
+        ("crop", Some(x)) => shape::crop(scope, x, args)?,
+        ("pad", Some(x)) => shape::pad(scope, x, args)?,
+        ("concat", Some(x)) => {
+            let mut parts = vec![x.clone()];
+            for v in args.many("others") {
+                parts.push(tensor_of(scope, &v, "`concat`")?);
+            }
+            shape::concat(scope, &parts, args.int("axis", -8)?)?
+        }
+        ("upsample", Some(x)) => shape::upsample(scope, x, args)?,
+        ("pixel_shuffle", Some(x)) => shape::pixel_shuffle(scope, x, args)?,
+        ("select", Some(x)) => shape::select(scope, x, args)?,
+        ("dim", Some(x)) => return shape::dim(x, args),
+        (
+            "relu" | "leaky_relu" | "elu" | "selu" | "gelu" | "silu" | "tanh" | "sigmoid" | "softplus" | "softmax"
+            | "log_softmax" | "maxout" | "glu" | "prelu",
+            Some(x),
+        ) => activation::activation(scope, x, args)?,
+        _ => return Err(unknown(sig)),
+    };
+    if let Some(Value::Number(_)) = input
+        && let (true, false, Some(v)) =
+            (tensor.shape.is_empty(), tensor.sample, scope.graph().as_splat(tensor.node))
+    {
+        return Ok(Value::Number(v));
+    }
+    Ok(Value::Tensor(tensor))
+}
