@@ -3,7 +3,7 @@
 use super::args::Bound;
 use super::value::{Fallible, axis_of, need_real};
 use super::{Init, LayerError, ParamRole, Scope, Tensor};
-use crate::graph::{Graph, NodeId, Unary};
+use crate::graph::{Binary, Graph, NodeId, Unary};
 
 /// `0 < x`
 fn positive(g: &mut Graph, x: NodeId) -> NodeId {
@@ -11,15 +11,10 @@ fn positive(g: &mut Graph, x: NodeId) -> NodeId {
     g.lt(zero, x)
 }
 
-/// `max(x, 0)`, derivative 0 at 0; NaN stays NaN.
+/// `max(x, 0)`; at a tie with a constant the constant takes the gradient, so the derivative at 0 is 0.
 pub fn relu(g: &mut Graph, x: NodeId) -> NodeId {
-    // The branch not taken is `min(x, 0)`'s constant part: x * 0 keeps a NaN and is -0 or 0 otherwise.
-    let cond = positive(g, x);
     let zero = g.scalar(0.0);
-    let low = g.binary(crate::graph::Binary::Min, x, zero);
-    let low = g.stop(low);
-    let rest = g.sub(low, low);
-    g.select(cond, x, rest)
+    g.binary(Binary::Max, x, zero)
 }
 
 /// `x` where positive, else `slope * x`.
