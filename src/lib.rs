@@ -11,6 +11,8 @@ pub mod grad;
 pub mod graph;
 pub mod layers;
 pub mod model;
+pub mod metrics;
+pub mod report;
 pub mod source;
 pub mod syntax;
 pub mod tricks;
