@@ -7,11 +7,13 @@ pub mod build {
 pub mod data;
 pub mod diag;
 pub mod exec;
+pub mod fuse;
 pub mod grad;
 pub mod graph;
 pub mod layers;
 pub mod metrics;
 pub mod model;
+pub mod plan;
 pub mod report;
 pub mod source;
 pub mod syntax;

@@ -1,0 +1,60 @@
+//! Clusters as text, for `dump --stage fuse` and snapshots.
+
+use super::{Cluster, Clusters, Product, Work};
+use crate::graph::{Graph, NodeId};
+use std::fmt::Write;
+
+/// The name that people know a cluster by: layer path and order of gradient of its first node.
+pub fn label(g: &Graph, c: &Cluster) -> String {
+    let named = c.writes.iter().find(|n| !g.origin(**n).path.is_empty()).or(c.writes.first());
+    let Some(&n) = named else { return String::new() };
+    let origin = g.origin(n);
+    let path: &str = if origin.path.is_empty() { "-" } else { &origin.path };
+    format!("{path}{}", "'".repeat(origin.order as usize))
+}
+
+fn list(v: &[NodeId]) -> String {
+    v.iter().map(|n| format!("%{}", n.0)).collect::<Vec<_>>().join(" ")
+}
+
+impl Clusters {
+    /// One paragraph a cluster, then the reasons why nodes have memory.
+    pub fn text(&self, g: &Graph) -> String {
+        let mut s = String::new();
+        for (i, c) in self.clusters.iter().enumerate() {
+            let kind = format!("{:?}", c.kind).to_lowercase();
+            let _ = writeln!(s, "#{i} {kind} {}: {} <- {}", label(g, c), list(&c.writes), list(&c.reads));
+            match &c.work {
+                Work::Loops(body) => {
+                    let _ = write!(s, "{body}");
+                }
+                Work::Contract { product, lhs, rhs, epilogue, .. } => {
+                    let name = match product {
+                        Product::Dot(_) => "contract",
+                        Product::ConvFwd(_) => "conv_fwd",
+                        Product::ConvDataGrad(_) => "conv_data_grad",
+                        Product::ConvWeightGrad(_) => "conv_weight_grad",
+                    };
+                    let _ = writeln!(
+                        s,
+                        "  {name} %{}[{}] {:?}, %{}[{}] {:?}",
+                        lhs.from.0, lhs.at, lhs.shape, rhs.from.0, rhs.at, rhs.shape
+                    );
+                    if let Some(e) = epilogue {
+                        let _ = write!(s, "  then\n{e}");
+                    }
+                }
+                Work::Gather { .. } => s.push_str("  gather rows\n"),
+                Work::Scatter { .. } => s.push_str("  scatter rows\n"),
+                Work::Fold { .. } => s.push_str("  fold windows\n"),
+            }
+        }
+        if !self.refusals.is_empty() {
+            s.push_str("memory because\n");
+        }
+        for r in &self.refusals {
+            let _ = writeln!(s, "  %{} {}: {}", r.node.0, g.ty(r.node), r.reason.words());
+        }
+        s
+    }
+}

@@ -1,0 +1,138 @@
+//! Launch order, and which persistent tensors are overwritten in place.
+
+use crate::fuse::{Affine, Clusters, Code, Work, base};
+use crate::graph::{Graph, Name, NodeId, Op};
+use std::collections::{BTreeMap, BTreeSet};
+
+struct Dag {
+    next: Vec<BTreeSet<usize>>,
+}
+
+impl Dag {
+    fn reaches(&self, from: usize, to: usize) -> bool {
+        let mut seen = vec![false; self.next.len()];
+        let mut stack = vec![from];
+        while let Some(i) = stack.pop() {
+            if i == to {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[i], true) {
+                stack.extend(&self.next[i]);
+            }
+        }
+        false
+    }
+}
+
+/// Puts clusters into launch order; returns the nodes that are written over a persistent tensor, with its name.
+pub(super) fn order(g: &Graph, clusters: &mut Clusters, in_place: bool) -> BTreeMap<NodeId, Name> {
+    let list = &clusters.clusters;
+    let mut writer: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for (i, c) in list.iter().enumerate() {
+        c.writes.iter().for_each(|&n| {
+            writer.insert(n, i);
+        });
+    }
+    let mut dag = Dag { next: vec![BTreeSet::new(); list.len()] };
+    let mut readers: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
+    for (i, c) in list.iter().enumerate() {
+        for &r in &c.reads {
+            readers.entry(r).or_default().push(i);
+            if let Some(&w) = writer.get(&r)
+                && w != i
+            {
+                dag.next[w].insert(i);
+            }
+        }
+    }
+    // Leaves by name, and what outputs need after the last launch.
+    let mut leaf: BTreeMap<&str, NodeId> = BTreeMap::new();
+    for n in g.ids() {
+        if let Op::Param(name) | Op::State(name) = &g.node(n).op {
+            leaf.insert(name, n);
+        }
+    }
+    let mut kept: BTreeSet<NodeId> = BTreeSet::new();
+    for (name, n) in &g.outputs {
+        let n = base(g, *n);
+        let same = matches!(&g.node(n).op, Op::Param(p) | Op::State(p)
+            if super::persistent_name(name) == Some(p));
+        if !same {
+            kept.insert(n);
+        }
+    }
+    let mut chosen: BTreeMap<NodeId, Name> = BTreeMap::new();
+    let mut targets: BTreeSet<&str> = BTreeSet::new();
+    for (name, n) in g.outputs.iter().filter(|_| in_place) {
+        let Some(target) = super::persistent_name(name) else { continue };
+        let n = base(g, *n);
+        let Some(&w) = writer.get(&n) else { continue };
+        if chosen.contains_key(&n) || !targets.insert(target) {
+            continue;
+        }
+        if let Some(&old) = leaf.get(target) {
+            if kept.contains(&old) || g.ty(old).elements() != g.ty(n).elements() {
+                continue;
+            }
+            let others: Vec<usize> = readers.get(&old).into_iter().flatten().copied().filter(|&r| r != w).collect();
+            if !in_step(&list[w].work, old, n) || others.iter().any(|&r| dag.reaches(w, r)) {
+                continue;
+            }
+            others.iter().for_each(|&r| {
+                dag.next[r].insert(w);
+            });
+        }
+        chosen.insert(n, target.into());
+    }
+    // Kahn's algorithm; among the ready ones the first in the graph.
+    let mut waiting = vec![0usize; list.len()];
+    dag.next.iter().flatten().for_each(|&i| waiting[i] += 1);
+    let mut ready: BTreeSet<usize> = (0..list.len()).filter(|&i| waiting[i] == 0).collect();
+    let mut order = vec![];
+    while let Some(i) = ready.pop_first() {
+        order.push(i);
+        for &u in &dag.next[i] {
+            waiting[u] -= 1;
+            if waiting[u] == 0 {
+                ready.insert(u);
+            }
+        }
+    }
+    assert_eq!(order.len(), list.len(), "launches wait for each other");
+    let mut slots: Vec<_> = std::mem::take(&mut clusters.clusters).into_iter().map(Some).collect();
+    clusters.clusters = order.into_iter().filter_map(|i| slots[i].take()).collect();
+    chosen
+}
+
+/// Whether a cluster that writes `new` over `old` reads each element of `old` no later than it writes it.
+fn in_step(work: &Work, old: NodeId, new: NodeId) -> bool {
+    match work {
+        Work::Loops(body) => {
+            let here = Affine::row_major(&body.domain);
+            let stored = body
+                .sinks
+                .iter()
+                .any(|s| matches!(s, crate::fuse::Sink::Store { node, at, .. } if *node == new && *at == here));
+            let mut loads = body.insts.iter().filter_map(|i| match &i.code {
+                Code::Load { from, at, guards } if *from == old => Some((at, guards)),
+                _ => None,
+            });
+            let mut any = false;
+            let all = loads.all(|(at, guards)| {
+                any = true;
+                *at == here && guards.is_empty()
+            });
+            !any || (stored && all)
+        }
+        Work::Contract { lhs, rhs, epilogue, .. } => {
+            let reads = |n: NodeId| {
+                lhs.from == n || rhs.from == n || epilogue.as_ref().is_some_and(|e| e.reads().contains(&n))
+            };
+            !reads(old)
+        }
+        Work::Gather { args, .. } => !args.contains(&old),
+        // The executor copies the table only if it is another one.
+        Work::Scatter { args, .. } => !args[1..].contains(&old),
+        Work::Fold { arg, .. } => *arg != old,
+    }
+}
