@@ -3,7 +3,7 @@
 use super::args::Bound;
 use super::value::{Fallible, tensor_of};
 use super::{LayerError, Scope, Signature, Tensor, Value};
-use super::{activation, conv, linear, norm, shape};
+use super::{activation, attention, conv, function, linear, loss, noise, norm, pool, schedule, shape};
 
 /// A built-in that is not emitted here (networks, metrics, …): its caller must handle it.
 pub(super) fn unknown(sig: &Signature) -> LayerError {
@@ -26,6 +26,12 @@ pub fn emit(scope: &mut dyn Scope, sig: &'static Signature, input: Option<Value>
     if !sig.available {
         return Err(LayerError::new("E0208", format!("`{}` is not available yet", sig.name))
             .help("it is part of the language, but this version of ganc does not compile it"));
+    }
+    if let ("norm" | "dot" | "sum", Some(v)) = (sig.name, &input)
+        && (sig.name != "sum" || args.get("axes").is_none())
+    {
+        let t = function::whole(scope, v, args)?;
+        return Ok(folded(scope, &input, t));
     }
     let x = if sig.takes_input { Some(need_input(scope, sig, input.as_ref())?) } else { None };
     let tensor = match (sig.name, &x) {
@@ -65,13 +71,54 @@ pub fn emit(scope: &mut dyn Scope, sig: &'static Signature, input: Option<Value>
             | "log_softmax" | "maxout" | "glu" | "prelu",
             Some(x),
         ) => activation::activation(scope, x, args)?,
+        ("avg_pool" | "max_pool", Some(x)) => pool::pool(scope, x, args)?,
+        ("global_avg_pool" | "global_sum_pool", Some(x)) => pool::global(scope, x, args)?,
+        ("self_attention", Some(x)) => attention::self_attention(scope, x, args)?,
+        ("dropout" | "noise", Some(x)) => noise::layer(scope, x, args)?,
+        ("abs" | "exp" | "log" | "sqrt" | "sin" | "cos" | "sign", Some(x)) => function::unary(scope, x, args)?,
+        ("clamp", Some(x)) => function::clamp(scope, x, args)?,
+        ("where", Some(x)) => function::choose(scope, x, args)?,
+        ("matmul", Some(x)) => function::matmul(scope, x, args)?,
+        ("mean", Some(x)) if args.get("axes").is_none() => function::mean_all(scope, x)?,
+        ("max" | "min", Some(x)) if args.get("b").is_some() => {
+            let b = args.get("b").cloned().unwrap_or(Value::Number(0.0));
+            function::extremum(scope, x, &b, args)?
+        }
+        ("sum" | "mean" | "max" | "min" | "logsumexp", Some(x)) => function::reduce(scope, x, args)?,
+        ("batch_mean" | "batch_sum" | "batch_max" | "logmeanexp_batch", Some(x)) => {
+            function::over_batch(scope, x, args)?
+        }
+        ("argmax", Some(x)) => function::argmax(scope, x)?,
+        ("shuffle", Some(x)) => function::shuffle(scope, x)?,
+        ("stop", Some(x)) => function::stop(scope, x)?,
+        ("bce", Some(x)) => loss::bce(scope, x, args)?,
+        ("mse" | "l1" | "huber", Some(x)) => loss::distance(scope, x, args)?,
+        ("kl_normal", Some(x)) => loss::kl_normal(scope, x, args)?,
+        ("log_normal", Some(x)) => loss::log_normal(scope, x, args)?,
+        ("cross_entropy", Some(x)) => loss::cross_entropy(scope, x, args)?,
+        ("entropy", Some(x)) => loss::entropy(scope, x)?,
+        ("normal" | "uniform" | "gumbel", None) => noise::function(scope, args)?,
+        ("bernoulli", Some(x)) => noise::bernoulli(scope, x, args)?,
+        ("sample_normal", Some(x)) => noise::sample_normal(scope, x, args)?,
+        ("ramp" | "cosine" | "warmup" | "piecewise", None) => schedule::schedule(scope, args)?,
+        ("overlay" | "sweep", _) => {
+            return Err(LayerError::new(
+                "E0207",
+                format!("`{}` is for pictures: it stands in `samples(…)` only", sig.name),
+            ));
+        }
         _ => return Err(unknown(sig)),
     };
+    Ok(folded(scope, &input, tensor))
+}
+
+/// A number, where numbers went in and a constant came out.
+fn folded(scope: &mut dyn Scope, input: &Option<Value>, tensor: Tensor) -> Value {
     if let Some(Value::Number(_)) = input
         && let (true, false, Some(v)) =
             (tensor.shape.is_empty(), tensor.sample, scope.graph().as_splat(tensor.node))
     {
-        return Ok(Value::Number(v));
+        return Value::Number(v);
     }
-    Ok(Value::Tensor(tensor))
+    Value::Tensor(tensor)
 }

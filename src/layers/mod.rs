@@ -6,11 +6,20 @@
 
 pub mod activation;
 pub mod args;
+mod attention;
 mod conv;
+pub mod distributions;
 pub mod emit;
+mod function;
+pub mod init;
 mod linear;
+mod loss;
+pub mod modifiers;
+mod noise;
 pub mod norm;
 pub mod optimiser;
+mod pool;
+mod schedule;
 mod shape;
 pub mod table;
 pub mod value;

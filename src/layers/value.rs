@@ -177,7 +177,7 @@ pub fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 
 /// Graph node of `t` with `rank` axes behind the batch axis (if any operand is a sample): scalars get extents 1.
 /// Common scalars stay rank 0, which goes with anything.
-fn lift(s: &mut dyn Scope, t: &Tensor, rank: usize, sample: bool) -> NodeId {
+pub(super) fn lift(s: &mut dyn Scope, t: &Tensor, rank: usize, sample: bool) -> NodeId {
     if is_scalar(&t.shape) {
         if !t.sample {
             return s.graph().reshape(t.node, &[]);
@@ -194,14 +194,19 @@ fn lift(s: &mut dyn Scope, t: &Tensor, rank: usize, sample: bool) -> NodeId {
     s.graph().reshape(t.node, &shape)
 }
 
-/// Two tensors ready for a binary graph op: their nodes, and type of the result (node of the first, its kind).
+/// Type of what two tensors together make: the first one's node and kind, the shape that both broadcast to.
+pub(super) fn joined(a: &Tensor, b: &Tensor, who: &str) -> Fallible<Tensor> {
+    match broadcast_shape(&a.shape, &b.shape) {
+        Some(shape) => Ok(Tensor { node: a.node, kind: a.kind, sample: a.sample || b.sample, shape }),
+        None => Err(mismatch(a, b, who)),
+    }
+}
+
+/// Two tensors ready for a binary graph op: their nodes, and the type of the result (its node is to be set).
 pub fn broadcast_pair(s: &mut dyn Scope, a: &Tensor, b: &Tensor, who: &str) -> Fallible<(NodeId, NodeId, Tensor)> {
-    let Some(shape) = broadcast_shape(&a.shape, &b.shape) else {
-        return Err(mismatch(a, b, who));
-    };
-    let sample = a.sample || b.sample;
-    let (x, y) = (lift(s, a, shape.len(), sample), lift(s, b, shape.len(), sample));
-    Ok((x, y, Tensor { node: x, kind: a.kind, sample, shape }))
+    let out = joined(a, b, who)?;
+    let rank = out.shape.len();
+    Ok((lift(s, a, rank, out.sample), lift(s, b, rank, out.sample), out))
 }
 
 fn mismatch(a: &Tensor, b: &Tensor, who: &str) -> LayerError {
