@@ -62,3 +62,16 @@ pub trait Executor {
         inputs: &[(&str, &HostTensor)],
     ) -> Result<Option<String>, ExecError>;
 }
+
+/// A node as a person reads it: layer path, op, order of gradient, type.
+pub fn place(graph: &Graph, id: crate::graph::NodeId) -> String {
+    let (node, origin) = (graph.node(id), graph.origin(id));
+    let op = format!("{:?}", node.op);
+    let op = op.split(['(', ' ', '{']).next().unwrap_or_default().to_string();
+    let path = if origin.path.is_empty() { "the objective" } else { &*origin.path };
+    let order = match origin.order {
+        0 => String::new(),
+        n => format!(", gradient of order {n}"),
+    };
+    format!("{path} ({op}{order}, {})", node.ty)
+}

@@ -1,0 +1,121 @@
+//! `ganc bench`: milliseconds per training iteration, data loading left out.
+//!
+//! Timed are whole iterations: noise, forwards, backwards, optimisers, state updates. Real batches come from a pool
+//! of four iterations' worth that is read before the clock starts.
+
+use super::progress::number;
+use super::{DeviceArgs, Failure, SpecArgs, compile};
+use crate::exec::Executor;
+use crate::graph::HostTensor;
+use crate::train::{driver, feed, key};
+use clap::Args;
+use serde_json::json;
+use std::time::Instant;
+
+#[derive(Args)]
+pub(super) struct BenchArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Timed chunks of iterations
+    #[arg(long, default_value_t = 9)]
+    repeat: usize,
+    /// Iterations a chunk
+    #[arg(long, default_value_t = 1)]
+    steps: u64,
+    /// Iterations before the clock starts
+    #[arg(long, default_value_t = 2)]
+    warmup: u64,
+    /// Time each cluster too and print where the time goes
+    #[arg(long)]
+    profile: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Iterations' worth of real batches in the pool.
+const POOL: u64 = 4;
+
+/// Peak resident memory of this process in MiB, where the system says it.
+fn peak_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
+}
+
+pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
+    if args.repeat == 0 || args.steps == 0 {
+        return Err(Failure::Message("--repeat and --steps must be at least 1".into()));
+    }
+    let began = Instant::now();
+    let front = compile::front(&args.spec)?;
+    let compiled = compile::graphs(&front)?;
+    let data = compile::open_data(&front, &compiled)?;
+    let train =
+        compiled.trains.first().ok_or_else(|| Failure::Message("the spec has no `train` to time".into()))?;
+    let mut exec = compile::executor(&args.device)?;
+    driver::initialise(&compiled, &mut exec, train.seed, None);
+    driver::initialise(&compiled, &mut exec, train.seed, Some(0));
+    let wrong = |e: crate::train::RunError| compile::refused(&front.sources, &e.diagnostics(None));
+    let loaders = driver::loaders(train, &data).map_err(wrong)?;
+    let it = &train.iterations[feed::variant(train, 1).map_err(wrong)?];
+    let mut counters = vec![0; train.lines.len()];
+    let mut pool = Vec::new();
+    for _ in 0..POOL {
+        pool.push(feed::batches(it, &loaders, &counters).map_err(wrong)?);
+        counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
+    }
+    let mut program = exec.compile(&it.graph).map_err(|e| wrong(e.into()))?;
+    let seed = HostTensor::u32([2], key(train.seed).to_vec());
+    let mut step = 0u64;
+    let mut iterate = |exec: &mut crate::exec::cpu::CpuExecutor| -> Result<(), Failure> {
+        step += 1;
+        let count = HostTensor::u32([], vec![step as u32]);
+        let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
+        let batch = &pool[(step % POOL) as usize];
+        inputs.extend(it.inputs.iter().zip(batch).map(|(i, t)| (&*i.input, t)));
+        exec.run(&mut program, &inputs).map_err(|e| wrong(e.into()))?;
+        Ok(())
+    };
+    iterate(&mut exec)?;
+    let first = began.elapsed().as_secs_f64();
+    for _ in 1..args.warmup {
+        iterate(&mut exec)?;
+    }
+    let mut times = Vec::new();
+    for _ in 0..args.repeat {
+        let t = Instant::now();
+        for _ in 0..args.steps {
+            iterate(&mut exec)?;
+        }
+        times.push(t.elapsed().as_secs_f64() * 1e3 / args.steps as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    let median = times[times.len() / 2];
+    let flops = crate::plan::flops(&it.graph);
+    let rate = flops as f64 / median / 1e6;
+    if args.json {
+        let line = json!({
+            "workload": compile::stem(&args.spec.spec), "threads": args.device.threads, "batch": train.batch,
+            "ms": median, "ms_min": times[0], "ms_max": times[times.len() - 1], "gflops": rate,
+            "flops": flops, "peak_mib": peak_mib(), "first_step_s": first,
+        });
+        super::print(&format!("{line}\n"));
+    } else {
+        super::print(&format!(
+            "{}: {} ms an iteration (median of {}; {} to {}), {} GFLOP/s of products, batch {}\n",
+            compile::stem(&args.spec.spec),
+            number(median),
+            args.repeat,
+            number(times[0]),
+            number(times[times.len() - 1]),
+            number(rate),
+            train.batch,
+        ));
+        let peak = peak_mib().map_or("not known here".into(), |m| format!("{m:.0} MiB"));
+        super::print(&format!("peak memory {peak}; first step done {first:.2} s after the start\n"));
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! From a path to graphs, with messages printed: what all commands share.
+
+use super::{DeviceArgs, Failure, SpecArgs, color};
+use crate::build::{self, program::Compiled};
+use crate::data::{self, Dataset};
+use crate::diag::{Diagnostics, render};
+use crate::exec::cpu::{CpuExecutor, CpuOptions};
+use crate::model::{self, Model, Options};
+use crate::source::SourceMap;
+use crate::train::folder::StoredSource;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Longest spec that is read.
+const LONGEST_SPEC: u64 = 4 << 20;
+
+/// Reads a text file, bounded, so that a device or a wrong file does not fill memory.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
+    let file = std::fs::File::open(path)?;
+    let mut text = String::new();
+    file.take(LONGEST_SPEC + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST_SPEC {
+        return Err(io::Error::other("the file is longer than 4 MiB, which no spec is"));
+    }
+    Ok(text)
+}
+
+/// A checked spec.
+pub(super) struct Front {
+    /// All texts.
+    pub sources: SourceMap,
+    /// Rewritten into the core language.
+    pub core: Model,
+    /// Warnings so far.
+    pub warnings: Diagnostics,
+}
+
+/// Prints diagnostics to standard error.
+pub(super) fn report(sources: &SourceMap, diagnostics: &Diagnostics) {
+    if !diagnostics.is_empty() {
+        eprint!("{}", render::render(sources, diagnostics, color()));
+    }
+}
+
+/// Prints errors and gives the failure that says so.
+pub(super) fn refused(sources: &SourceMap, diagnostics: &Diagnostics) -> Failure {
+    report(sources, diagnostics);
+    let errors = diagnostics.items().iter().filter(|d| d.severity == crate::diag::Severity::Error).count();
+    eprintln!("{errors} error{}", if errors == 1 { "" } else { "s" });
+    Failure::Refused
+}
+
+/// `name=value` pairs of `--set`.
+pub(super) fn pairs(set: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    set.iter()
+        .map(|s| match s.split_once('=') {
+            Some((n, v)) if !n.trim().is_empty() && !v.trim().is_empty() => {
+                Ok((n.trim().to_string(), v.trim().to_string()))
+            }
+            _ => Err(Failure::Message(format!("--set takes NAME=VALUE, found `{s}`"))),
+        })
+        .collect()
+}
+
+/// Parses, resolves and expands; `reader` reads files (from disk, or from a run's record).
+pub(super) fn front_with(
+    spec: &Path,
+    options: &Options,
+    reader: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Front, Failure> {
+    let mut sources = SourceMap::default();
+    let model = match model::load(spec, &mut sources, reader, options) {
+        Ok(model) => model,
+        Err(d) => return Err(refused(&sources, &d)),
+    };
+    let warnings = model.warnings.clone();
+    match crate::tricks::expand(&model) {
+        Ok(core) => Ok(Front { sources, core, warnings }),
+        Err(d) => Err(refused(&sources, &d)),
+    }
+}
+
+/// The same for a spec on disk.
+pub(super) fn front(args: &SpecArgs) -> Result<Front, Failure> {
+    let options = Options { set: pairs(&args.set)?, only: args.only.clone() };
+    front_with(&args.spec, &options, &read_text)
+}
+
+/// Graphs of a checked spec; warnings of all stages are printed.
+pub(super) fn graphs(front: &Front) -> Result<Compiled, Failure> {
+    match build::build(&front.core, &data::schema) {
+        Ok((compiled, warnings)) => {
+            report(&front.sources, &front.warnings);
+            report(&front.sources, &warnings);
+            Ok(compiled)
+        }
+        Err(d) => {
+            report(&front.sources, &front.warnings);
+            Err(refused(&front.sources, &d))
+        }
+    }
+}
+
+/// Opens all data sets of a spec.
+pub(super) fn open_data(front: &Front, compiled: &Compiled) -> Result<Vec<Arc<Dataset>>, Failure> {
+    let mut sets = Vec::new();
+    let mut errors = Diagnostics::default();
+    for pipeline in &compiled.data {
+        match data::open(pipeline) {
+            Ok(set) => sets.push(Arc::new(set)),
+            Err(d) => errors.extend(d),
+        }
+    }
+    if errors.has_errors() { Err(refused(&front.sources, &errors)) } else { Ok(sets) }
+}
+
+/// Texts of a spec as a run keeps them: main file first, the prelude left out.
+pub(super) fn stored(front: &Front) -> Vec<StoredSource> {
+    front
+        .core
+        .files
+        .iter()
+        .map(|&id| {
+            let file = front.sources.file(id);
+            let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+            StoredSource { path, text: file.text.to_string() }
+        })
+        .collect()
+}
+
+/// A reader of a run's recorded texts.
+pub(super) fn recorded(sources: Vec<StoredSource>) -> impl Fn(&Path) -> io::Result<String> {
+    move |path: &Path| {
+        sources
+            .iter()
+            .find(|s| s.path == path)
+            .map(|s| s.text.clone())
+            .ok_or_else(|| io::Error::other("the run's record has no such file"))
+    }
+}
+
+/// The executor that `--device` asks for.
+pub(super) fn executor(args: &DeviceArgs) -> Result<CpuExecutor, Failure> {
+    match args.device.as_str() {
+        "auto" | "cpu" => {}
+        other if other == "cuda" || other.starts_with("cuda:") => {
+            return Err(Failure::Message(format!(
+                "--device {other}: this version of ganc has no CUDA executor yet; leave --device out or use --device cpu"
+            )));
+        }
+        other => return Err(Failure::Message(format!("--device {other}: expected auto or cpu"))),
+    }
+    let threads = match args.threads {
+        Some(0) => return Err(Failure::Message("--threads 0: at least one thread is needed".into())),
+        Some(n) if n > MOST_THREADS => {
+            return Err(Failure::Message(format!("--threads {n}: at most {MOST_THREADS}")));
+        }
+        Some(n) => n,
+        None => num_cpus::get_physical().min(MOST_THREADS),
+    };
+    Ok(CpuExecutor::new(CpuOptions { threads, fuse: !args.no_fuse, ..CpuOptions::default() }))
+}
+
+/// More threads than any machine of today runs at once are a slip of the pen.
+const MOST_THREADS: usize = 1024;
+
+/// `runs/dcgan-1` for `examples/dcgan.gan`.
+pub(super) fn stem(spec: &Path) -> String {
+    spec.file_stem().map_or("spec".into(), |s| s.to_string_lossy().into_owned())
+}
+
+/// A run folder's newest sibling for a spec: `ganc run spec.gan --resume`.
+pub(super) fn newest_run(spec: &Path) -> Option<PathBuf> {
+    let prefix = format!("{}-", stem(spec));
+    let mut found: Vec<(u64, PathBuf)> = std::fs::read_dir("runs")
+        .ok()?
+        .flatten()
+        .filter_map(|e| {
+            let name = e.file_name().to_string_lossy().into_owned();
+            Some((name.strip_prefix(&prefix)?.parse().ok()?, e.path()))
+        })
+        .collect();
+    found.sort();
+    found.pop().map(|f| f.1)
+}

@@ -1,0 +1,141 @@
+//! The command line: one file a command.
+//!
+//! Exit codes: 0 done, 1 the input was refused or an expectation failed, 2 wrong use of the command line,
+//! 101 a bug in ganc, 130 stopped by Ctrl-C (with a checkpoint saved).
+
+mod bench;
+mod check;
+mod compile;
+mod describe;
+mod dump;
+mod expand;
+mod explain;
+mod fmt;
+mod progress;
+mod run;
+mod sample;
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+/// A language and compiler for adversarial training.
+#[derive(Parser)]
+#[command(name = "ganc", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a spec, or go on with a run
+    Run(run::RunArgs),
+    /// Check a spec without training: syntax, names, shapes, memory
+    Check(check::CheckArgs),
+    /// Print a spec rewritten into the core language (losses and tricks spelled out)
+    Expand(SpecArgs),
+    /// Print the networks as tables: layer, output shape, parameters, FLOPs
+    Describe(SpecArgs),
+    /// Print one stage of the compiler
+    Dump(dump::DumpArgs),
+    /// Format specs in place
+    Fmt(fmt::FmtArgs),
+    /// Draw samples from a trained run
+    Sample(sample::SampleArgs),
+    /// Time training iterations of a spec
+    Bench(bench::BenchArgs),
+    /// Explain an error or warning code, such as E0301
+    Explain(explain::ExplainArgs),
+}
+
+/// A spec and overrides of its constants.
+#[derive(Args, Clone)]
+struct SpecArgs {
+    /// The spec, a .gan file
+    spec: PathBuf,
+    /// Override a constant: --set nz=64 (may be given several times)
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Only the `train` of this name
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// How graphs are executed.
+#[derive(Args, Clone)]
+struct DeviceArgs {
+    /// Where to run: auto or cpu
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Threads (default: all cores); results do not depend on it
+    #[arg(long)]
+    threads: Option<usize>,
+    /// One node a kernel: the check on fusion
+    #[arg(long)]
+    no_fuse: bool,
+}
+
+/// What a command ends with besides success.
+enum Failure {
+    /// Diagnostics were printed already.
+    Refused,
+    /// Stopped by a signal, with everything saved.
+    Stopped,
+    /// A plain message.
+    Message(String),
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Failure::Message(text)
+    }
+}
+
+/// Whether messages to stderr are coloured.
+fn color() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Writes to standard output; a reader that has gone away (`ganc dump … | head`) is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Runs the command line and returns the exit code.
+pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Printing fails only if the terminal is gone; there is nobody to tell.
+            let _ = e.print();
+            return e.exit_code();
+        }
+    };
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match cli.command {
+        Command::Run(a) => run::run(&a),
+        Command::Check(a) => check::check(&a),
+        Command::Expand(a) => expand::expand(&a),
+        Command::Describe(a) => describe::describe(&a),
+        Command::Dump(a) => dump::dump(&a),
+        Command::Fmt(a) => fmt::fmt(&a),
+        Command::Sample(a) => sample::sample(&a),
+        Command::Bench(a) => bench::bench(&a),
+        Command::Explain(a) => explain::explain(&a),
+    }));
+    match outcome {
+        Ok(Ok(())) => 0,
+        Ok(Err(Failure::Refused)) => 1,
+        Ok(Err(Failure::Stopped)) => 130,
+        Ok(Err(Failure::Message(text))) => {
+            eprintln!("error: {text}");
+            1
+        }
+        Err(_) => {
+            eprintln!("error: this is a bug in ganc; the lines above say where. A run's last checkpoint is untouched.");
+            101
+        }
+    }
+}

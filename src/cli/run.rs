@@ -1,0 +1,220 @@
+//! `ganc run`
+
+use super::progress::{Mode, Progress, number};
+use super::{DeviceArgs, Failure, compile};
+use crate::build::program::Compiled;
+use crate::model::Options;
+use crate::train::checkpoint;
+use crate::train::folder::{FORMAT, RunFolder, RunRecord};
+use crate::train::{RunError, Summary, Trainer, Ui};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// The spec, a .gan file (may be left out with --resume RUN)
+    spec: Option<PathBuf>,
+    /// Go on with this run folder (without a folder: the newest run of the spec)
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
+    /// With --resume: the spec was edited since; go on with the text as it was
+    #[arg(long, requires = "resume")]
+    as_recorded: bool,
+    /// Run folder to make (default: runs/SPEC-n)
+    #[arg(long, conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Override a constant: --set nz=64 (may be given several times)
+    #[arg(long = "set", value_name = "NAME=VALUE", conflicts_with = "resume")]
+    set: Vec<String>,
+    /// Only the `train` of this name
+    #[arg(long, conflicts_with = "resume")]
+    only: Option<String>,
+    /// Iterations of each `train`, instead of what the spec says
+    #[arg(long, conflicts_with = "resume")]
+    steps: Option<u64>,
+    /// Seed, instead of what the spec says
+    #[arg(long, conflicts_with = "resume")]
+    seed: Option<u64>,
+    /// Print nothing but errors
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Save by the clock as well: minutes between checkpoints (0: never)
+    #[arg(long, default_value_t = 5)]
+    autosave: u64,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    match &args.resume {
+        None => {
+            let spec = args.spec.as_deref().ok_or_else(|| {
+                Failure::Message("which spec? `ganc run spec.gan`, or `ganc run --resume runs/NAME`".into())
+            })?;
+            fresh(args, spec)
+        }
+        Some(folder) => {
+            let folder = match (folder, &args.spec) {
+                (Some(folder), _) => folder.clone(),
+                (None, Some(spec)) => compile::newest_run(spec).ok_or_else(|| {
+                    Failure::Message(format!("there is no run of `{}` under runs/ to resume", spec.display()))
+                })?,
+                (None, None) => return Err(Failure::Message("which run? `ganc run --resume runs/NAME`".into())),
+            };
+            resume(args, &folder)
+        }
+    }
+}
+
+fn overrides(compiled: &mut Compiled, record: &RunRecord) -> Result<(), Failure> {
+    if record.steps == Some(0) {
+        return Err(Failure::Message("--steps 0: at least one iteration is needed".into()));
+    }
+    for train in &mut compiled.trains {
+        train.steps = record.steps.unwrap_or(train.steps);
+        train.seed = record.seed.unwrap_or(train.seed);
+        if train.steps > u64::from(u32::MAX) {
+            return Err(Failure::Message(format!("{} iterations: at most {} are counted", train.steps, u32::MAX)));
+        }
+    }
+    Ok(())
+}
+
+fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
+    let options = Options { set: compile::pairs(&args.set)?, only: args.only.clone() };
+    let front = compile::front_with(spec, &options, &compile::read_text)?;
+    let mut compiled = compile::graphs(&front)?;
+    let record = RunRecord {
+        format: FORMAT,
+        ganc: env!("CARGO_PKG_VERSION").to_string(),
+        sources: compile::stored(&front),
+        set: options.set,
+        steps: args.steps,
+        seed: args.seed,
+        only: args.only.clone(),
+    };
+    overrides(&mut compiled, &record)?;
+    if compiled.trains.is_empty() {
+        return Err(Failure::Message(format!("`{}` has no `train`, so there is nothing to run", spec.display())));
+    }
+    let data = compile::open_data(&front, &compiled)?;
+    let folder = RunFolder::create(args.out.as_deref(), &compile::stem(spec), &record)
+        .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
+    go(args, &front, &compiled, &data, &folder, &record, None)
+}
+
+fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
+    let none = crate::source::SourceMap::default();
+    let (folder, record) = RunFolder::open(root).map_err(|e| compile::refused(&none, &e.diagnostics(None)))?;
+    for source in &record.sources {
+        // A spec that is gone is no obstacle: the record has its text.
+        let edited = compile::read_text(&source.path).is_ok_and(|now| now != source.text);
+        if edited && !args.as_recorded {
+            return Err(Failure::Message(format!(
+                "`{}` was edited since this run began, and a resumed run goes on with the same spec; use \
+                 --as-recorded to go on with the text as it was, or start a new run for the edited one",
+                source.path.display()
+            )));
+        }
+    }
+    let options = Options { set: record.set.clone(), only: record.only.clone() };
+    let main = record.sources.first().map(|s| s.path.clone()).unwrap_or_default();
+    let front = compile::front_with(&main, &options, &compile::recorded(record.sources.clone()))?;
+    let mut compiled = compile::graphs(&front)?;
+    overrides(&mut compiled, &record)?;
+    let data = compile::open_data(&front, &compiled)?;
+    let spec = spec_hash(&record);
+    let (loaded, damaged) = checkpoint::newest(&folder.checkpoints(), Some(&spec))
+        .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
+    for e in &damaged {
+        eprintln!("warning: {e}");
+    }
+    if loaded.is_none() && !damaged.is_empty() {
+        return Err(Failure::Message(format!(
+            "no checkpoint of `{}` can be used; start a new run of the spec",
+            root.display()
+        )));
+    }
+    if loaded.is_none() && !args.quiet && !args.json {
+        super::print("no checkpoint yet: starting from the beginning\n");
+    }
+    go(args, &front, &compiled, &data, &folder, &record, loaded.as_ref())
+}
+
+/// Hash of everything that decides a run's numbers.
+pub(super) fn spec_hash(record: &RunRecord) -> String {
+    let texts: Vec<&str> = record.sources.iter().map(|s| s.text.as_str()).collect();
+    let all = serde_json::json!([texts, record.set, record.steps, record.seed, record.only]);
+    checkpoint::sha256(all.to_string().as_bytes())
+}
+
+fn go(
+    args: &RunArgs,
+    front: &compile::Front,
+    compiled: &Compiled,
+    data: &[Arc<crate::data::Dataset>],
+    folder: &RunFolder,
+    record: &RunRecord,
+    from: Option<&checkpoint::Loaded>,
+) -> Result<(), Failure> {
+    let mut exec = compile::executor(&args.device)?;
+    static STOP: AtomicBool = AtomicBool::new(false);
+    // A second Ctrl-C ends at once; the last checkpoint stays whole either way.
+    let _ = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
+    let mode = match (args.json, args.quiet) {
+        (true, _) => Mode::Json,
+        (_, true) => Mode::Quiet,
+        _ => Mode::Person,
+    };
+    let mut ui = Progress::new(mode);
+    ui.note(&format!("run folder {}", folder.root().display()));
+    let minutes = if args.autosave == 0 { u64::MAX / 120 } else { args.autosave.min(u64::MAX / 120) };
+    let mut trainer = Trainer {
+        compiled,
+        exec: &mut exec,
+        data,
+        folder,
+        spec: spec_hash(record),
+        stop: &STOP,
+        autosave: Duration::from_secs(minutes * 60),
+    };
+    match trainer.run(from, &mut ui) {
+        Ok(summary) => finish(&summary, folder, mode),
+        Err(e) => {
+            let not_finite = matches!(e, RunError::NotFinite { .. });
+            let failure = compile::refused(&front.sources, &e.diagnostics(None));
+            if not_finite {
+                eprintln!("the run is in {}", folder.root().display());
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn finish(summary: &Summary, folder: &RunFolder, mode: Mode) -> Result<(), Failure> {
+    if summary.stopped {
+        eprintln!("stopped and saved; go on with `ganc run --resume {}`", folder.root().display());
+        return Err(Failure::Stopped);
+    }
+    if mode == Mode::Person {
+        for (name, value) in &summary.values {
+            super::print(&format!("{name} = {}\n", number(*value)));
+        }
+        super::print(&format!("done: {}\n", folder.root().display()));
+    }
+    let failed: Vec<&str> = summary.expects.iter().filter(|e| !e.1).map(|e| e.0.as_str()).collect();
+    for text in &failed {
+        eprintln!("error: the spec expects {text}, which does not hold");
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::Refused) }
+}

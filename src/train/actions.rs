@@ -1,0 +1,192 @@
+//! Actions: pictures, evaluations, expectations.
+
+use super::error::RunError;
+use crate::build::program::{Chunk, Evaluate, Expect, Metric, Samples};
+use crate::data::Dataset;
+use crate::exec::{ExecError, Executor};
+use crate::graph::{HostData, HostTensor};
+use crate::train::metrics;
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Compiled programs of action graphs, by the graph's address within the compiled spec (which does not move).
+pub struct Programs<P> {
+    cache: HashMap<usize, P>,
+}
+
+impl<P> Default for Programs<P> {
+    fn default() -> Self {
+        Self { cache: HashMap::new() }
+    }
+}
+
+impl<P> Programs<P> {
+    /// The program of a graph, compiled at first use.
+    pub fn get<E: Executor<Program = P>>(
+        &mut self,
+        exec: &mut E,
+        graph: &crate::graph::Graph,
+    ) -> Result<&mut P, ExecError> {
+        let address = std::ptr::from_ref(graph) as usize;
+        if !self.cache.contains_key(&address) {
+            let program = exec.compile(graph)?;
+            self.cache.insert(address, program);
+        }
+        self.cache.get_mut(&address).ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))
+    }
+}
+
+/// Runs one chunk: rows `start..` of the data, noise of counter `iteration`.
+pub fn run_chunk<E: Executor>(
+    exec: &mut E,
+    programs: &mut Programs<E::Program>,
+    chunk: &Chunk,
+    data: &[Arc<Dataset>],
+    key: [u32; 2],
+    start: usize,
+    iteration: u32,
+) -> Result<Vec<(crate::graph::Name, HostTensor)>, RunError> {
+    let seed = HostTensor::u32([2], key.to_vec());
+    let count = HostTensor::u32([], vec![iteration]);
+    let mut rows = Vec::new();
+    for r in &chunk.rows {
+        rows.push(data[r.data].rows(r.field, start..start + chunk.batch));
+    }
+    let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
+    inputs.extend(chunk.rows.iter().zip(&rows).map(|(r, t)| (&*r.input, t)));
+    let program = programs.get(exec, &chunk.graph)?;
+    Ok(exec.run(program, &inputs)?)
+}
+
+fn scalar(t: &HostTensor) -> f64 {
+    t.to_f64().first().copied().unwrap_or(f64::NAN)
+}
+
+/// Evaluates one `evaluate` line: its numbers by name.
+pub fn evaluate<E: Executor>(
+    exec: &mut E,
+    programs: &mut Programs<E::Program>,
+    e: &Evaluate,
+    data: &[Arc<Dataset>],
+    key: [u32; 2],
+) -> Result<Vec<(String, f64)>, RunError> {
+    // Per accumulator: the weighted sum of means, or all collected samples.
+    let mut sums = vec![0.0f64; e.accumulators.len()];
+    let mut collected: Vec<Vec<f32>> = vec![Vec::new(); e.accumulators.len()];
+    let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); e.accumulators.len()];
+    let (mut start, mut number) = (0, 0);
+    while start < e.samples {
+        let left = e.samples - start;
+        let chunk = e
+            .chunks
+            .iter()
+            .find(|c| c.batch <= left)
+            .ok_or_else(|| ExecError::Bug(format!("no chunk of at most {left} samples for `{}`", e.name)))?;
+        // Chunk numbers begin at 1: counter 0 is that of the pictures.
+        let outputs = run_chunk(exec, programs, chunk, data, key, start, number + 1)?;
+        for (i, acc) in e.accumulators.iter().enumerate() {
+            let value = outputs
+                .iter()
+                .find(|o| o.0 == acc.output)
+                .map(|o| &o.1)
+                .ok_or_else(|| ExecError::Bug(format!("the graph of `{}` has no output `{}`", e.name, acc.output)))?;
+            match acc.metric {
+                Metric::Mean => sums[i] += scalar(value) * chunk.batch as f64,
+                Metric::Swd { .. } | Metric::Modes { .. } => {
+                    if let HostData::F32(v) = &value.data {
+                        collected[i].extend_from_slice(v);
+                    }
+                    shapes[i] = value.shape[1..].to_vec();
+                }
+            }
+        }
+        start += chunk.batch;
+        number += 1;
+    }
+    let mut named: Vec<(crate::graph::Name, HostTensor)> = Vec::new();
+    for (i, acc) in e.accumulators.iter().enumerate() {
+        let width: usize = shapes[i].iter().product();
+        let numbers = match &acc.metric {
+            Metric::Mean => vec![sums[i] / e.samples as f64],
+            Metric::Swd { data: d, field } => {
+                let n = data[*d].len().map_or(e.samples, |r| r.min(e.samples));
+                let real = data[*d].rows(*field, 0..n);
+                let real = real.as_f32().ok_or_else(|| ExecError::Bug("swd of a field that is not real".into()))?;
+                vec![metrics::swd(&collected[i], real, width, key)]
+            }
+            Metric::Modes { data: d } => {
+                let modes = data[*d].schema().modes.as_ref();
+                let modes = modes.ok_or_else(|| ExecError::Bug("modes of data without known modes".into()))?;
+                let m = metrics::modes(&collected[i], modes);
+                vec![m.modes as f64, m.hq, m.reverse_kl]
+            }
+        };
+        for (name, v) in acc.results.iter().zip(numbers) {
+            named.push((name.clone(), HostTensor::f32([], vec![v as f32])));
+        }
+    }
+    let inputs: Vec<(&str, &HostTensor)> = named.iter().map(|(n, t)| (&**n, t)).collect();
+    let program = programs.get(exec, &e.finish)?;
+    let outputs = exec.run(program, &inputs)?;
+    Ok(outputs.iter().map(|(n, t)| (n.to_string(), scalar(t))).collect())
+}
+
+/// Draws one `samples` line into a PNG.
+pub fn samples<E: Executor>(
+    exec: &mut E,
+    programs: &mut Programs<E::Program>,
+    s: &Samples,
+    data: &[Arc<Dataset>],
+    key: [u32; 2],
+    path: &Path,
+) -> Result<(), RunError> {
+    let outputs = run_chunk(exec, programs, &s.chunk, data, key, 0, 0)?;
+    let mut panels = Vec::new();
+    for i in 0..s.panels {
+        let name = format!("panel{i}");
+        let found = outputs.iter().find(|o| *o.0 == *name).map(|o| o.1.clone());
+        panels.push(found.ok_or_else(|| ExecError::Bug(format!("`{}` has no output `{name}`", s.name)))?);
+    }
+    let png = match &s.scatter {
+        None => crate::report::grid::png(&panels, s.grid, s.range),
+        Some(real) => {
+            let real = match real {
+                Some((d, f)) => {
+                    let n = data[*d].len().map_or(SCATTER_ROWS, |r| r.min(SCATTER_ROWS));
+                    Some(data[*d].rows(*f, 0..n))
+                }
+                None => None,
+            };
+            crate::report::scatter::png(&panels, real.as_ref())
+        }
+    }
+    .map_err(RunError::Option)?;
+    super::folder::write_atomic(path, &png, "write the picture")
+}
+
+/// Points of the data drawn under generated ones.
+const SCATTER_ROWS: usize = 1_000;
+
+/// Whether an expectation holds with the values known so far; `None` if one of its names has none yet.
+pub fn holds<E: Executor>(
+    exec: &mut E,
+    programs: &mut Programs<E::Program>,
+    expect: &Expect,
+    values: &BTreeMap<String, f64>,
+) -> Result<Option<bool>, RunError> {
+    let mut inputs = Vec::new();
+    for node in expect.graph.nodes() {
+        if let crate::graph::Op::Input(name) = &node.op {
+            match values.get(&**name) {
+                Some(v) => inputs.push((name.clone(), HostTensor::f32([], vec![*v as f32]))),
+                None => return Ok(None),
+            }
+        }
+    }
+    let inputs: Vec<(&str, &HostTensor)> = inputs.iter().map(|(n, t)| (&**n, t)).collect();
+    let program = programs.get(exec, &expect.graph)?;
+    let outputs = exec.run(program, &inputs)?;
+    Ok(outputs.first().map(|o| scalar(&o.1) != 0.0))
+}

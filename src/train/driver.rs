@@ -1,0 +1,369 @@
+//! The loop itself.
+
+use super::actions::{self, Programs};
+use super::checkpoint::{self, Loaded, Position};
+use super::error::RunError;
+use super::feed;
+use super::folder::{Log, LogLine, RunFolder};
+use super::{hunt, key};
+use crate::build::program::{Action, Compiled, TrainProgram};
+use crate::data::{Dataset, Loader};
+use crate::exec::{ExecError, Executor};
+use crate::graph::HostTensor;
+use crate::layers::init;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a run tells the person who watches it.
+pub trait Ui {
+    /// A `train` begins, or goes on after `done` iterations.
+    fn begin(&mut self, train: &TrainProgram, done: u64);
+    /// An iteration is done.
+    fn step(&mut self, train: &TrainProgram, step: u64, losses: &[(String, f64)]);
+    /// A line was evaluated.
+    fn evaluated(&mut self, train: &TrainProgram, step: u64, values: &[(String, f64)]);
+    /// Something worth a line happened (a file was written, a checkpoint passed over).
+    fn note(&mut self, text: &str);
+    /// A `train` has ended.
+    fn end(&mut self, train: &TrainProgram);
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Stopped by a signal before its last iteration.
+    pub stopped: bool,
+    /// The last checkpoint.
+    pub checkpoint: Option<PathBuf>,
+    /// Expectations: text and whether it held.
+    pub expects: Vec<(String, bool)>,
+    /// Last evaluated numbers.
+    pub values: Vec<(String, f64)>,
+}
+
+/// A run in progress.
+pub struct Trainer<'a, E: Executor> {
+    /// The spec.
+    pub compiled: &'a Compiled,
+    /// Where it runs.
+    pub exec: &'a mut E,
+    /// Data sets, one for each of [`Compiled::data`].
+    pub data: &'a [Arc<Dataset>],
+    /// The run folder.
+    pub folder: &'a RunFolder,
+    /// Hash of sources and overrides.
+    pub spec: String,
+    /// Set by a signal: save and stop.
+    pub stop: &'a AtomicBool,
+    /// Save by the clock as well, so that a long run without `checkpoint` lines loses little.
+    pub autosave: Duration,
+}
+
+/// Sets every persistent tensor of `reset` to its start.
+pub fn initialise<E: Executor>(compiled: &Compiled, exec: &mut E, seed: u64, reset: Option<usize>) {
+    for decl in compiled.tensors.iter().filter(|d| d.reset == reset) {
+        let stream = crate::graph::philox::stream(&format!("init:{}", decl.name));
+        exec.store(&decl.name, &init::materialise(decl.init, decl.role, &decl.ty, key(seed), stream));
+    }
+}
+
+struct Running<P> {
+    programs: Programs<P>,
+    iterations: Vec<Option<P>>,
+    position: Position,
+    saved: Option<PathBuf>,
+    saved_at: Instant,
+    began: Instant,
+}
+
+impl<E: Executor> Trainer<'_, E> {
+    /// Runs from the start, or from a checkpoint.
+    pub fn run(&mut self, from: Option<&Loaded>, ui: &mut dyn Ui) -> Result<Summary, RunError> {
+        let mut position = Position::default();
+        let first_seed = self.compiled.trains.first().map_or(0, |t| t.seed);
+        initialise(self.compiled, self.exec, first_seed, None);
+        for t in 0..self.compiled.trains.len() {
+            initialise(self.compiled, self.exec, first_seed, Some(t));
+        }
+        if let Some(loaded) = from {
+            checkpoint::restore(loaded, self.compiled, self.exec)?;
+            position = loaded.manifest.position.clone();
+        }
+        let names: Vec<String> = self.compiled.trains.iter().map(|t| t.name.clone()).collect();
+        let mut log = Log::open(&self.folder.log(), &names, (position.train, position.step))?;
+        let mut run = Running {
+            programs: Programs::default(),
+            iterations: Vec::new(),
+            position,
+            saved: from.map(|l| l.path.clone()),
+            saved_at: Instant::now(),
+            began: Instant::now(),
+        };
+        let compiled = self.compiled;
+        for (index, train) in compiled.trains.iter().enumerate().skip(run.position.train) {
+            if index > run.position.train {
+                run.position.train = index;
+                run.position.step = 0;
+                run.position.minibatches.clear();
+                initialise(self.compiled, self.exec, train.seed, Some(index));
+            }
+            run.position.minibatches.resize(train.lines.len(), 0);
+            run.iterations = train.iterations.iter().map(|_| None).collect();
+            let stopped = self.train(train, &mut run, &mut log, ui)?;
+            if stopped {
+                return Ok(self.summary(run, true));
+            }
+        }
+        Ok(self.summary(run, false))
+    }
+
+    fn train(
+        &mut self,
+        train: &TrainProgram,
+        run: &mut Running<E::Program>,
+        log: &mut Log,
+        ui: &mut dyn Ui,
+    ) -> Result<bool, RunError> {
+        ui.begin(train, run.position.step);
+        if run.position.step >= train.steps {
+            ui.end(train);
+            return Ok(false);
+        }
+        let loaders = loaders(train, self.data)?;
+        let steps = run.position.step + 1..=train.steps;
+        let counters = run.position.minibatches.clone();
+        let stopped = feed::ahead(train, &loaders, &counters, steps.clone(), |batches| -> Result<bool, RunError> {
+            for step in steps {
+                let ready = batches
+                    .recv()
+                    .map_err(|_| ExecError::Bug("the thread that prepares minibatches has died".into()))??;
+                self.iterate(train, &loaders, run, log, ui, step, &ready)?;
+                if step < train.steps && self.stop.load(Ordering::Relaxed) {
+                    self.save(run, log, ui)?;
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })?;
+        ui.end(train);
+        if !stopped {
+            self.decide(train, run, None, ui)?;
+            self.save(run, log, ui)?;
+        }
+        Ok(stopped)
+    }
+
+    fn iterate(
+        &mut self,
+        train: &TrainProgram,
+        loaders: &[Arc<Loader>],
+        run: &mut Running<E::Program>,
+        log: &mut Log,
+        ui: &mut dyn Ui,
+        step: u64,
+        batches: &[HostTensor],
+    ) -> Result<(), RunError> {
+        let v = feed::variant(train, step)?;
+        let it = &train.iterations[v];
+        if run.iterations[v].is_none() {
+            run.iterations[v] = Some(self.exec.compile(&it.graph)?);
+        }
+        let program =
+            run.iterations[v].as_mut().ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))?;
+        let seed = HostTensor::u32([2], key(train.seed).to_vec());
+        let count = HostTensor::u32([], vec![step as u32]);
+        let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
+        inputs.extend(it.inputs.iter().zip(batches).map(|(i, t)| (&*i.input, t)));
+        let outputs = self.exec.run(program, &inputs)?;
+        let losses: Vec<(String, f64)> = outputs
+            .iter()
+            .filter_map(|(n, t)| Some((n.strip_prefix("loss:")?.to_string(), *t.to_f64().first()?)))
+            .collect();
+        if let Some((player, _)) = losses.iter().find(|l| !l.1.is_finite()) {
+            let birth = hunt::birth(self, train, loaders, run.saved.as_deref(), step, ui)?;
+            log.flush()?;
+            return Err(RunError::NotFinite {
+                what: format!("the loss of {player}"),
+                step,
+                train: train.name.clone(),
+                birth,
+                checkpoint: run.saved.as_ref().map_or("none".into(), |p| format!("`{}`", p.display())),
+            });
+        }
+        run.position.step = step;
+        run.position.minibatches.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
+        ui.step(train, step, &losses);
+        let last = step == train.steps;
+        // About two thousand points a curve are all that a picture shows.
+        if step.is_multiple_of((train.steps / 2_000).max(1)) || last {
+            log.add(LogLine {
+                train: train.name.clone(),
+                step,
+                loss: losses.into_iter().collect(),
+                value: Default::default(),
+                seconds: run.began.elapsed().as_secs_f64(),
+            })?;
+        }
+        let mut acted = false;
+        let mut save = false;
+        for every in train.every.iter().filter(|e| last || step.is_multiple_of(e.steps)) {
+            acted = true;
+            for action in &every.actions {
+                save |= matches!(action, Action::Checkpoint);
+                self.act(train, run, log, ui, step, action)?;
+            }
+        }
+        if acted {
+            self.decide(train, run, Some(step), ui)?;
+            self.draw_curves(log)?;
+        }
+        if !last && (save || run.saved_at.elapsed() >= self.autosave) {
+            self.save(run, log, ui)?;
+        }
+        Ok(())
+    }
+
+    fn act(
+        &mut self,
+        train: &TrainProgram,
+        run: &mut Running<E::Program>,
+        log: &mut Log,
+        ui: &mut dyn Ui,
+        step: u64,
+        action: &Action,
+    ) -> Result<(), RunError> {
+        match action {
+            // Saved once all actions of this step are done, so that it holds their values.
+            Action::Checkpoint => {}
+            Action::Samples(s) => {
+                let path = self.folder.picture(&s.name, step);
+                actions::samples(self.exec, &mut run.programs, s, self.data, key(train.seed), &path)?;
+                ui.note(&format!("wrote {}", path.display()));
+            }
+            Action::Evaluate(e) => {
+                let values = actions::evaluate(self.exec, &mut run.programs, e, self.data, key(train.seed))?;
+                run.position.values.extend(values.iter().cloned());
+                ui.evaluated(train, step, &values);
+                log.add(LogLine {
+                    train: train.name.clone(),
+                    step,
+                    loss: Default::default(),
+                    value: values.into_iter().collect(),
+                    seconds: run.began.elapsed().as_secs_f64(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides expectations: at a step those whose time has come, at the end (`None`) all that are left.
+    fn decide(
+        &mut self,
+        train: &TrainProgram,
+        run: &mut Running<E::Program>,
+        step: Option<u64>,
+        ui: &mut dyn Ui,
+    ) -> Result<(), RunError> {
+        for (i, expect) in train.expects.iter().enumerate() {
+            let id = (run.position.train, i);
+            if run.position.expects.iter().any(|e| (e.0, e.1) == id) {
+                continue;
+            }
+            let due = match (step, expect.after) {
+                (None, _) => true,
+                (Some(s), Some(after)) => s >= after,
+                (Some(_), None) => false,
+            };
+            if !due {
+                continue;
+            }
+            let reached = expect.after.is_none_or(|a| run.position.step >= a);
+            let held = actions::holds(self.exec, &mut run.programs, expect, &run.position.values)?;
+            let held = match (held, step) {
+                (None, Some(_)) => continue,
+                (None, None) => false,
+                (Some(h), _) => h && reached,
+            };
+            run.position.expects.push((id.0, id.1, held));
+            ui.note(&format!("expect {}: {}", expect.text, if held { "holds" } else { "does NOT hold" }));
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, run: &mut Running<E::Program>, log: &mut Log, ui: &mut dyn Ui) -> Result<(), RunError> {
+        log.flush()?;
+        let dir = self.folder.checkpoints();
+        let path = checkpoint::save(&dir, &self.spec, self.compiled, self.exec, &run.position)?;
+        ui.note(&format!("saved {}", path.display()));
+        run.saved = Some(path);
+        run.saved_at = Instant::now();
+        self.draw_curves(log)
+    }
+
+    fn draw_curves(&self, log: &mut Log) -> Result<(), RunError> {
+        log.flush()?;
+        let mut series: Vec<crate::report::curves::Series> = Vec::new();
+        let mut offset = 0.0;
+        for train in &self.compiled.trains {
+            for line in log.lines.iter().filter(|l| l.train == train.name) {
+                let x = offset + line.step as f64;
+                let points = line.loss.iter().map(|(n, v)| ("loss", n, v));
+                for (group, name, v) in points.chain(line.value.iter().map(|(n, v)| ("value", n, v))) {
+                    // Losses share a panel, every evaluated number has one of its own: their scales differ.
+                    let panel = if group == "loss" { "loss".to_string() } else { name.clone() };
+                    match series.iter_mut().find(|s| s.panel == panel && s.name == *name) {
+                        Some(s) => s.points.push((x, *v)),
+                        None => series.push(crate::report::curves::Series {
+                            panel,
+                            name: name.clone(),
+                            points: vec![(x, *v)],
+                        }),
+                    }
+                }
+            }
+            offset += train.steps as f64;
+        }
+        if series.is_empty() {
+            return Ok(());
+        }
+        let png = crate::report::curves::png(&series).map_err(RunError::Option)?;
+        super::folder::write_atomic(&self.folder.curves(), &png, "write the curves")
+    }
+
+    fn summary(&self, run: Running<E::Program>, stopped: bool) -> Summary {
+        let text = |t: usize, i: usize| {
+            self.compiled.trains.get(t).and_then(|t| t.expects.get(i)).map_or(String::new(), |e| e.text.clone())
+        };
+        Summary {
+            stopped,
+            checkpoint: run.saved,
+            expects: run.position.expects.iter().map(|&(t, i, held)| (text(t, i), held)).collect(),
+            values: run.position.values.into_iter().collect(),
+        }
+    }
+}
+
+/// Loaders of a train's draw lines.
+///
+/// # Errors
+/// A minibatch that is larger than its data set.
+pub fn loaders(train: &TrainProgram, data: &[Arc<Dataset>]) -> Result<Vec<Arc<Loader>>, RunError> {
+    train
+        .lines
+        .iter()
+        .map(|l| {
+            let set = &data[l.data];
+            if let Some(rows) = set.len()
+                && rows < l.batch
+            {
+                return Err(RunError::Option(format!(
+                    "a minibatch of {} samples is more than the {rows} rows of its data set",
+                    l.batch
+                )));
+            }
+            Ok(Arc::new(Loader::new(set.clone(), l.fields.clone(), l.batch, key(train.seed), l.stream)))
+        })
+        .collect()
+}
