@@ -5,7 +5,7 @@ use crate::build::program::{Chunk, Evaluate, Expect, Metric, Samples};
 use crate::data::Dataset;
 use crate::exec::{ExecError, Executor};
 use crate::graph::{HostData, HostTensor};
-use crate::train::metrics;
+use crate::metrics;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::Path;
@@ -107,19 +107,22 @@ pub fn evaluate<E: Executor>(
     }
     let mut named: Vec<(crate::graph::Name, HostTensor)> = Vec::new();
     for (i, acc) in e.accumulators.iter().enumerate() {
-        let width: usize = shapes[i].iter().product();
+        let samples = || {
+            let mut shape = vec![e.samples];
+            shape.extend(&shapes[i]);
+            HostTensor::f32(shape, collected[i].clone())
+        };
         let numbers = match &acc.metric {
             Metric::Mean => vec![sums[i] / e.samples as f64],
             Metric::Swd { data: d, field } => {
                 let n = data[*d].len().map_or(e.samples, |r| r.min(e.samples));
                 let real = data[*d].rows(*field, 0..n);
-                let real = real.as_f32().ok_or_else(|| ExecError::Bug("swd of a field that is not real".into()))?;
-                vec![metrics::swd(&collected[i], real, width, key)]
+                vec![metrics::sliced_wasserstein(&samples(), &real)?]
             }
             Metric::Modes { data: d } => {
                 let modes = data[*d].schema().modes.as_ref();
                 let modes = modes.ok_or_else(|| ExecError::Bug("modes of data without known modes".into()))?;
-                let m = metrics::modes(&collected[i], modes);
+                let m = metrics::mode_coverage(&samples(), modes)?;
                 vec![m.modes as f64, m.hq, m.reverse_kl]
             }
         };
@@ -149,8 +152,8 @@ pub fn samples<E: Executor>(
         let found = outputs.iter().find(|o| *o.0 == *name).map(|o| o.1.clone());
         panels.push(found.ok_or_else(|| ExecError::Bug(format!("`{}` has no output `{name}`", s.name)))?);
     }
-    let png = match &s.scatter {
-        None => crate::report::grid::png(&panels, s.grid, s.range),
+    let picture = match &s.scatter {
+        None => crate::report::grid::picture_grid(&panels, s.grid, s.range),
         Some(real) => {
             let real = match real {
                 Some((d, f)) => {
@@ -159,11 +162,11 @@ pub fn samples<E: Executor>(
                 }
                 None => None,
             };
-            crate::report::scatter::png(&panels, real.as_ref())
+            crate::report::scatter::scatter(&panels, real.as_ref())
         }
-    }
-    .map_err(RunError::Option)?;
-    super::folder::write_atomic(path, &png, "write the picture")
+    };
+    crate::report::save_png(&picture?, path)?;
+    Ok(())
 }
 
 /// Points of the data drawn under generated ones.

@@ -11,6 +11,7 @@ use crate::data::{Dataset, Loader};
 use crate::exec::{ExecError, Executor};
 use crate::graph::HostTensor;
 use crate::layers::init;
+use crate::report::curves::Series;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -304,32 +305,30 @@ impl<E: Executor> Trainer<'_, E> {
 
     fn draw_curves(&self, log: &mut Log) -> Result<(), RunError> {
         log.flush()?;
-        let mut series: Vec<crate::report::curves::Series> = Vec::new();
-        let mut offset = 0.0;
+        let mut series: Vec<Series> = Vec::new();
+        let mut offset = 0;
         for train in &self.compiled.trains {
             for line in log.lines.iter().filter(|l| l.train == train.name) {
-                let x = offset + line.step as f64;
-                let points = line.loss.iter().map(|(n, v)| ("loss", n, v));
-                for (group, name, v) in points.chain(line.value.iter().map(|(n, v)| ("value", n, v))) {
-                    // Losses share a panel, every evaluated number has one of its own: their scales differ.
-                    let panel = if group == "loss" { "loss".to_string() } else { name.clone() };
-                    match series.iter_mut().find(|s| s.panel == panel && s.name == *name) {
-                        Some(s) => s.points.push((x, *v)),
-                        None => series.push(crate::report::curves::Series {
-                            panel,
+                // Losses share a panel, every evaluated number has one of its own: their scales differ.
+                let losses = line.loss.iter().map(|(n, v)| ("loss", n, *v));
+                for (group, name, v) in losses.chain(line.value.iter().map(|(n, v)| (n.as_str(), n, *v))) {
+                    let point = (offset + line.step, v);
+                    match series.iter_mut().find(|s| s.group == group && s.name == *name) {
+                        Some(s) => s.points.push(point),
+                        None => series.push(Series {
+                            group: group.to_string(),
                             name: name.clone(),
-                            points: vec![(x, *v)],
+                            points: vec![point],
                         }),
                     }
                 }
             }
-            offset += train.steps as f64;
+            offset += train.steps;
         }
-        if series.is_empty() {
-            return Ok(());
+        if !series.is_empty() {
+            crate::report::save_png(&crate::report::curves::curves(&series), &self.folder.curves())?;
         }
-        let png = crate::report::curves::png(&series).map_err(RunError::Option)?;
-        super::folder::write_atomic(&self.folder.curves(), &png, "write the curves")
+        Ok(())
     }
 
     fn summary(&self, run: Running<E::Program>, stopped: bool) -> Summary {

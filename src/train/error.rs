@@ -47,6 +47,12 @@ pub enum RunError {
     /// Data that cannot be read, or a spec that does not fit it.
     #[error("the data cannot be used")]
     Data(Diagnostics),
+    /// A picture that could not be drawn or written.
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
+    /// A metric without a value.
+    #[error(transparent)]
+    Metric(#[from] crate::metrics::MetricError),
     /// An option that does not fit the spec or the run.
     #[error("{0}")]
     Option(String),
@@ -69,11 +75,18 @@ impl RunError {
             RunError::Exec(ExecError::Memory { .. }) => "E0553",
             RunError::Exec(_) => "E0554",
             RunError::Option(_) => "E0555",
+            RunError::Report(_) => "E0550",
+            RunError::Metric(_) => "E0556",
         };
         let help = match &self {
             RunError::Io { .. } => Some("the last checkpoint is untouched; free the space or fix the permissions, then `ganc run --resume` the run folder"),
             RunError::NotFinite { .. } => Some("try a smaller learning rate, clip_norm on the optimiser, or a gradient penalty; resume from the checkpoint with an edited spec is a new run"),
-            RunError::Data(_) | RunError::Checkpoint { .. } | RunError::Exec(_) | RunError::Option(_) => None,
+            RunError::Data(_)
+            | RunError::Checkpoint { .. }
+            | RunError::Exec(_)
+            | RunError::Option(_)
+            | RunError::Report(_)
+            | RunError::Metric(_) => None,
         };
         let title = self.to_string();
         if let RunError::Data(d) = self {
