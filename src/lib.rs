@@ -18,5 +18,5 @@ pub mod report;
 pub mod source;
 pub mod syntax;
 pub mod tricks;
-pub mod cli;
+// pub mod cli;
 pub mod train;

@@ -1,5 +1,3 @@
 //! The `ganc` command.
 
-fn main() {
-    std::process::exit(ganc::cli::main(std::env::args_os()));
-}
+fn main() {}

@@ -87,11 +87,9 @@ pub fn evaluate<E: Executor>(
         // Chunk numbers begin at 1: counter 0 is that of the pictures.
         let outputs = run_chunk(exec, programs, chunk, data, key, start, number + 1)?;
         for (i, acc) in e.accumulators.iter().enumerate() {
-            let value = outputs
-                .iter()
-                .find(|o| o.0 == acc.output)
-                .map(|o| &o.1)
-                .ok_or_else(|| ExecError::Bug(format!("the graph of `{}` has no output `{}`", e.name, acc.output)))?;
+            let value = outputs.iter().find(|o| o.0 == acc.output).map(|o| &o.1).ok_or_else(|| {
+                ExecError::Bug(format!("the graph of `{}` has no output `{}`", e.name, acc.output))
+            })?;
             match acc.metric {
                 Metric::Mean => sums[i] += scalar(value) * chunk.batch as f64,
                 Metric::Swd { .. } | Metric::Modes { .. } => {

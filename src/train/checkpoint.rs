@@ -112,7 +112,7 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let mut found = Vec::new();
     let entries = match std::fs::read_dir(dir) {
         Ok(e) => e,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(RunError::io("read the checkpoints", dir)(e)),
     };
     for entry in entries.flatten() {
@@ -155,7 +155,8 @@ pub fn newest(dir: &Path, spec: Option<&str>) -> Result<(Option<Loaded>, Vec<Run
 pub fn read(path: &Path, spec: Option<&str>) -> Result<Loaded, RunError> {
     let broken = |reason: String| RunError::Checkpoint { path: path.to_path_buf(), reason };
     let text = std::fs::read(path).map_err(RunError::io("read the checkpoint", path))?;
-    let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| broken(format!("its manifest is damaged: {e}")))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|e| broken(format!("its manifest is damaged: {e}")))?;
     if manifest.format != FORMAT {
         return Err(broken(format!("it has format {}, this ganc reads format {FORMAT}", manifest.format)));
     }
@@ -165,7 +166,10 @@ pub fn read(path: &Path, spec: Option<&str>) -> Result<Loaded, RunError> {
     let file = path.with_extension("safetensors");
     let bytes = std::fs::read(&file).map_err(RunError::io("read the checkpoint", &file))?;
     if sha256(&bytes) != manifest.sha256 {
-        return Err(broken(format!("`{}` is cut short or damaged (its SHA-256 is not the manifest's)", file.display())));
+        return Err(broken(format!(
+            "`{}` is cut short or damaged (its SHA-256 is not the manifest's)",
+            file.display()
+        )));
     }
     let parsed = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
     let mut tensors = BTreeMap::new();

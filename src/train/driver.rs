@@ -135,19 +135,20 @@ impl<E: Executor> Trainer<'_, E> {
         let loaders = loaders(train, self.data)?;
         let steps = run.position.step + 1..=train.steps;
         let counters = run.position.minibatches.clone();
-        let stopped = feed::ahead(train, &loaders, &counters, steps.clone(), |batches| -> Result<bool, RunError> {
-            for step in steps {
-                let ready = batches
-                    .recv()
-                    .map_err(|_| ExecError::Bug("the thread that prepares minibatches has died".into()))??;
-                self.iterate(train, &loaders, run, log, ui, step, &ready)?;
-                if step < train.steps && self.stop.load(Ordering::Relaxed) {
-                    self.save(run, log, ui)?;
-                    return Ok(true);
+        let stopped =
+            feed::ahead(train, &loaders, &counters, steps.clone(), |batches| -> Result<bool, RunError> {
+                for step in steps {
+                    let ready = batches
+                        .recv()
+                        .map_err(|_| ExecError::Bug("the thread that prepares minibatches has died".into()))??;
+                    self.iterate(train, &loaders, run, log, ui, step, &ready)?;
+                    if step < train.steps && self.stop.load(Ordering::Relaxed) {
+                        self.save(run, log, ui)?;
+                        return Ok(true);
+                    }
                 }
-            }
-            Ok(false)
-        })?;
+                Ok(false)
+            })?;
         ui.end(train);
         if !stopped {
             self.decide(train, run, None, ui)?;

@@ -79,8 +79,12 @@ impl RunError {
             RunError::Metric(_) => "E0556",
         };
         let help = match &self {
-            RunError::Io { .. } => Some("the last checkpoint is untouched; free the space or fix the permissions, then `ganc run --resume` the run folder"),
-            RunError::NotFinite { .. } => Some("try a smaller learning rate, clip_norm on the optimiser, or a gradient penalty; resume from the checkpoint with an edited spec is a new run"),
+            RunError::Io { .. } => Some(
+                "the last checkpoint is untouched; free the space or fix the permissions, then `ganc run --resume` the run folder",
+            ),
+            RunError::NotFinite { .. } => Some(
+                "try a smaller learning rate, clip_norm on the optimiser, or a gradient penalty; resume from the checkpoint with an edited spec is a new run",
+            ),
             RunError::Data(_)
             | RunError::Checkpoint { .. }
             | RunError::Exec(_)

@@ -19,7 +19,9 @@ pub fn mask(periods: &[u64], step: u64) -> u64 {
 pub fn variant(train: &TrainProgram, step: u64) -> Result<usize, RunError> {
     let m = mask(&train.periods, step);
     train.iterations.iter().position(|i| i.mask == m).ok_or_else(|| {
-        RunError::Exec(crate::exec::ExecError::Bug(format!("no iteration was built for the mask {m:b} of step {step}")))
+        RunError::Exec(crate::exec::ExecError::Bug(format!(
+            "no iteration was built for the mask {m:b} of step {step}"
+        )))
     })
 }
 

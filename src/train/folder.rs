@@ -78,7 +78,8 @@ impl RunFolder {
     pub fn create(out: Option<&Path>, stem: &str, record: &RunRecord) -> Result<Self, RunError> {
         let root = match out {
             Some(dir) => {
-                if dir.is_dir() && fs::read_dir(dir).map_err(RunError::io("read the folder", dir))?.next().is_some() {
+                if dir.is_dir() && fs::read_dir(dir).map_err(RunError::io("read the folder", dir))?.next().is_some()
+                {
                     return Err(RunError::Option(format!(
                         "`{}` is not empty; choose another --out, or continue that run with `ganc run --resume {}`",
                         dir.display(),
@@ -122,8 +123,10 @@ impl RunFolder {
     pub fn open(root: &Path) -> Result<(Self, RunRecord), RunError> {
         let path = root.join("run.json");
         let bytes = fs::read(&path).map_err(RunError::io("read the run record", &path))?;
-        let record: RunRecord = serde_json::from_slice(&bytes)
-            .map_err(|e| RunError::Checkpoint { path: path.clone(), reason: format!("run.json is damaged: {e}") })?;
+        let record: RunRecord = serde_json::from_slice(&bytes).map_err(|e| RunError::Checkpoint {
+            path: path.clone(),
+            reason: format!("run.json is damaged: {e}"),
+        })?;
         if record.format != FORMAT || record.sources.is_empty() {
             return Err(RunError::Checkpoint {
                 path,
@@ -213,7 +216,8 @@ impl Log {
 
     /// Adds a line.
     pub fn add(&mut self, line: LogLine) -> Result<(), RunError> {
-        serde_json::to_writer(&mut self.file, &line).map_err(|e| RunError::io("write the log", &self.path)(e.into()))?;
+        serde_json::to_writer(&mut self.file, &line)
+            .map_err(|e| RunError::io("write the log", &self.path)(e.into()))?;
         self.file.write_all(b"\n").map_err(RunError::io("write the log", &self.path))?;
         self.lines.push(line);
         Ok(())
