@@ -76,6 +76,11 @@ impl Conv {
         Conv { lens, way }
     }
 
+    /// Elements of the role's two operands and of its result.
+    pub fn lens(&self) -> [usize; 3] {
+        self.lens
+    }
+
     /// Values of scratch that [`Conv::run`] needs on a pool of `threads`.
     pub fn scratch_len(&self, threads: usize) -> usize {
         match &self.way {

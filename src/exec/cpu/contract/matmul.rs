@@ -295,7 +295,7 @@ impl MatMul {
 pub(super) unsafe fn copy_row(from: *const f32, to: *mut f32, len: usize) {
     // SAFETY: each piece lies within `len`.
     unsafe {
-        if len >= 8 && len <= 16 {
+        if (8..=16).contains(&len) {
             std::ptr::copy_nonoverlapping(from, to, 8);
             std::ptr::copy_nonoverlapping(from.add(len - 8), to.add(len - 8), 8);
         } else {
