@@ -73,7 +73,7 @@ pub(super) fn read(call: &Call, base: &Path, fine: bool) -> Result<Table, Diagno
     if let Some(coarse) = labels.pop() {
         columns.push(Column::labels("coarse", coarse, 20));
     }
-    Ok(Table::new(columns, rows, call.span))
+    Ok(Table::new(columns, rows))
 }
 
 impl Pictures {

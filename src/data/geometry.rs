@@ -75,6 +75,11 @@ impl<'a> Sink<'a> {
         Self { geometry, source, free, out: Vec::new() }
     }
 
+    /// Whether pictures need not be of the first one's size.
+    pub(super) fn takes_any_size(&self) -> bool {
+        self.free
+    }
+
     /// Adds a picture (planes one after another).
     pub(super) fn push(&mut self, planes: &[u8], mut shape: [usize; 3]) -> Result<(), String> {
         if shape[0] != self.source[0] || (!self.free && shape != self.source) {

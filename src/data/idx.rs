@@ -154,7 +154,7 @@ pub(super) fn read(call: &Call, base: &Path) -> Result<Table, Diagnostics> {
         };
         columns.push(Column::labels("label", labels.into_iter().map(u32::from).collect(), k));
     }
-    Ok(Table::new(columns, rows, call.span))
+    Ok(Table::new(columns, rows))
 }
 
 fn columns_span(columns: &[Column]) -> Span {

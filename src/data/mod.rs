@@ -4,16 +4,20 @@
 //! Minibatch `k` of a draw line depends only on the seed, the line's stream and `k`, so that a resume needs one number.
 
 mod args;
+mod array;
 mod cifar;
 mod dataset;
 mod error;
 mod geometry;
 mod idx;
 mod loader;
+mod pairs;
+mod pictures;
 mod prefetch;
 mod random;
 mod synthetic;
 mod table;
+mod text;
 mod transform;
 
 pub use dataset::Dataset;
@@ -160,6 +164,12 @@ fn read(p: &Pipeline) -> Result<Table, Diagnostics> {
         "idx" => idx::read(call, &p.base),
         "cifar10" => cifar::read(call, &p.base, false),
         "cifar100" => cifar::read(call, &p.base, true),
+        "images" => pictures::read(call, &p.base),
+        "pairs" => pairs::read(call, &p.base),
+        "npy" => array::read_npy(call, &p.base),
+        "npz" => array::read_npz(call, &p.base),
+        "safetensors" => array::read_safetensors(call, &p.base),
+        "csv" => text::read(call, &p.base),
         "ring" | "grid" | "swiss_roll" | "two_moons" => synthetic::Generator::read(call),
         "parquet" => {
             let d = error::fail(error::UNAVAILABLE, "`parquet` is not available in this version", call.span, "");

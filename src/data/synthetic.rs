@@ -58,7 +58,7 @@ impl Generator {
         };
         let point = Column::plain("point", FieldType::Real(vec![2]), Store::Generated);
         let mode = Column::plain("mode", FieldType::Class(generator.classes()), Store::Generated);
-        let mut table = Table::new(vec![point, mode], 0, call.span);
+        let mut table = Table::new(vec![point, mode], 0);
         table.generator = Some(generator);
         Ok(table)
     }

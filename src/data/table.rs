@@ -4,7 +4,6 @@ use super::geometry::Geometry;
 use super::synthetic::Generator;
 use super::{Field, FieldType, Modes, Schema};
 use crate::diag::Diagnostic;
-use crate::source::Span;
 
 /// What is done to a value when its row is drawn.
 #[derive(Clone, Debug)]
@@ -39,6 +38,10 @@ pub(super) enum Store {
 pub(super) enum Pending {
     /// Pictures of an IDX file.
     Idx(super::idx::Pictures),
+    /// Pictures of a folder or archive.
+    Files(super::pictures::Pictures),
+    /// An array of an .npy, .npz or .safetensors file.
+    Array(super::array::Array),
     /// Records of CIFAR files.
     Cifar(super::cifar::Pictures),
 }
@@ -48,6 +51,8 @@ impl Pending {
     pub(super) fn load(&self, wanted: &[u32], geometry: &[Geometry]) -> Result<Store, Diagnostic> {
         match self {
             Pending::Idx(p) => p.load(wanted, geometry).map(Store::Bytes),
+            Pending::Files(p) => p.load(wanted, geometry).map(Store::Bytes),
+            Pending::Array(p) => p.load(wanted, geometry),
             Pending::Cifar(p) => p.load(wanted, geometry).map(Store::Bytes),
         }
     }
@@ -134,13 +139,11 @@ pub(super) struct Table {
     pub(super) generator: Option<Generator>,
     /// What made the rows that `take` fixed.
     pub(super) fixed: Option<Generator>,
-    /// The source, for messages.
-    pub(super) span: Span,
 }
 
 impl Table {
     /// All rows of the columns.
-    pub(super) fn new(columns: Vec<Column>, rows: usize, span: Span) -> Self {
+    pub(super) fn new(columns: Vec<Column>, rows: usize) -> Self {
         Self {
             columns,
             index: (0..rows as u32).collect(),
@@ -148,7 +151,6 @@ impl Table {
             source_rows: rows,
             generator: None,
             fixed: None,
-            span,
         }
     }
 

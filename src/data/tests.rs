@@ -252,3 +252,6 @@ fn minibatches_are_pure() {
     }
     drop(ahead);
 }
+
+mod files;
+mod fuzz;

@@ -2,4 +2,121 @@
 
 use super::Entry;
 
-pub(super) const TABLE: &[Entry] = &[];
+pub(super) const TABLE: &[Entry] = &[
+    Entry {
+        code: "E0501",
+        title: "a file or folder cannot be read",
+        text: "\
+The path that a data source names does not exist, or may not be read.
+
+Paths are relative to the folder of the .gan file that names them, not to the folder in which ganc was started:
+
+    data digits = idx(\"data/images.gz\")      // beside the .gan file
+
+Check the spelling and the permissions.
+",
+    },
+    Entry {
+        code: "E0502",
+        title: "a file is damaged or of another format",
+        text: "\
+The bytes are not what the format requires: another magic number, a file that ends before (or goes on after) what its
+header promises, a wrong checksum, an element type that is not read.
+
+A download that was cut off is the usual cause. The message says which rule was broken. IDX files must hold unsigned
+bytes; .npy files must be stored row by row (`numpy.ascontiguousarray`).
+",
+    },
+    Entry {
+        code: "E0503",
+        title: "a set is too large",
+        text: "\
+The sizes that a header promises overflow, or one field would take more memory than ganc allows (8 GiB), or an archive
+holds more than is sensible. Sets are kept in memory, pictures as bytes.
+
+Take a part of the set, or store smaller pictures. `|> resize(n)` directly after the source keeps only the small ones.
+",
+    },
+    Entry {
+        code: "E0504",
+        title: "pictures of one set are not alike",
+        text: "\
+All pictures of a set must have the height, width and channels of the first one, since they share one tensor shape.
+
+    data faces = images(\"faces\") |> resize(64)          // any sizes; each becomes 64 x 64
+    data faces = images(\"faces\", channels: 3)           // grey pictures among coloured ones
+
+Pictures side by side (`pairs`) need an even width.
+",
+    },
+    Entry {
+        code: "E0505",
+        title: "parts of a set do not belong together",
+        text: "\
+Images and labels differ in number, a CSV names a picture that is not there (or none for one that is), two folders of
+`pairs` hold different names, or only some pictures lie in sub-folders.
+
+A CSV with a column `file` is matched by it; without one, its rows belong to the pictures in order (by name in a folder,
+as stored in a .zip), and there must be as many.
+",
+    },
+    Entry {
+        code: "E0506",
+        title: "a set has no rows, or fewer than asked for",
+        text: "\
+The source is empty, or `only`, `skip` and `take` leave nothing. `take(n)` and `take(n, per: label)` ask for exactly n
+rows (of each class that occurs) and refuse to give fewer.
+",
+    },
+    Entry {
+        code: "E0507",
+        title: "no such data source or transform",
+        text: "\
+A data item is a source, or another data item, followed by transforms:
+
+    data digits = idx(\"images.gz\") |> scale(-1, 1)
+
+The message lists the names that there are.
+",
+    },
+    Entry {
+        code: "E0508",
+        title: "an argument of a source or transform is missing or wrong",
+        text: "\
+A source or transform does not take this argument, needs one that is not there, or needs it of another kind. The message
+says what was expected.
+",
+    },
+    Entry {
+        code: "E0509",
+        title: "a transform does not apply to this set",
+        text: "\
+Transforms of pictures (`scale`, `resize`, `crop`, `flip`, `gray`, `binarize`, `stack`) need a field of pictures. Those
+that change the size or channels work on the bytes as they are read, so they come before `noise`, `binarize` and `stack`.
+Transforms of rows (`only`, `skip`, `shuffle`) need a set with an end: `ring(…) |> take(10_000)` has one.
+",
+    },
+    Entry {
+        code: "E0510",
+        title: "a source that this version does not read",
+        text: "\
+`parquet` is not available in this version. Convert the file: pictures to a folder or .zip, numbers to .npy or .csv.
+",
+    },
+    Entry {
+        code: "E0511",
+        title: "an entry of an archive leaves its folder",
+        text: "\
+A .zip names an entry with `..`, a drive or an absolute path. No honest tool writes such names; ganc refuses the archive.
+",
+    },
+    Entry {
+        code: "E0512",
+        title: "no such column or value",
+        text: "\
+`only`, `take(n, per: …)`, `column:` or `vector:` name a column that the set does not have, a value that the column
+never has, or a column of the wrong kind. Text columns and whole numbers 0 to k-1 are classes, other numbers are reals;
+`vector:` needs numeric columns.
+",
+    },
+];
