@@ -63,7 +63,7 @@ pub fn load(
     if errors.has_errors() {
         return Err(errors);
     }
-    Ok(model)
+    super::resolve::check(model)
 }
 
 /// Removes `.` and inner `..` without asking the file system.

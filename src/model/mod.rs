@@ -7,6 +7,7 @@
 
 pub mod consts;
 mod load;
+mod resolve;
 pub mod walk;
 
 pub use load::{Options, PRELUDE, load};

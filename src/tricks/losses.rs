@@ -78,7 +78,7 @@ fn read_loss(
     let pair = PAIRS.iter().find(|p| p.name == name.name && work.model.loss(p.name).is_none());
     let base = pair.map_or(name.name.as_str(), |p| p.loss);
     let Some(def) = work.model.loss(base) else {
-        return Err(Diagnostic::error("E0206", format!("there is no loss `{}`", name.name)).at(name.span, ""));
+        return Err(Diagnostic::error("E0202", format!("there is no loss `{}`", name.name)).at(name.span, ""));
     };
     let params: Vec<&str> = def.params.iter().map(|p| p.name.name.as_str()).collect();
     let extra = pair.map(|p| p.options).unwrap_or_default();

@@ -44,6 +44,9 @@ pub enum Phase {
     Actions,
 }
 
+/// How a trick rewrites a `train`.
+pub type Apply = fn(&mut Work<'_>, &TrickUse) -> Result<(), Diagnostic>;
+
 /// A trick: its name (arguments are in the table of built-ins), its phase, and how it rewrites a `train`.
 pub struct Trick {
     /// Its name.
@@ -51,13 +54,13 @@ pub struct Trick {
     /// When it acts.
     pub phase: Phase,
     /// The rewriting; `None`: part of the language that this version does not have yet.
-    pub apply: Option<fn(&mut Work<'_>, &TrickUse) -> Result<(), Diagnostic>>,
+    pub apply: Option<Apply>,
 }
 
 const fn trick(
     name: &'static str,
     phase: Phase,
-    apply: Option<fn(&mut Work<'_>, &TrickUse) -> Result<(), Diagnostic>>,
+    apply: Option<Apply>,
 ) -> Trick {
     Trick { name, phase, apply }
 }
