@@ -4,6 +4,7 @@ mod errors;
 mod golden_ops;
 mod golden_util;
 mod gradcheck;
+mod model;
 mod random;
 mod stages;
 mod syntax;

@@ -57,11 +57,7 @@ pub struct Trick {
     pub apply: Option<Apply>,
 }
 
-const fn trick(
-    name: &'static str,
-    phase: Phase,
-    apply: Option<Apply>,
-) -> Trick {
+const fn trick(name: &'static str, phase: Phase, apply: Option<Apply>) -> Trick {
     Trick { name, phase, apply }
 }
 

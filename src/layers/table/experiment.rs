@@ -15,8 +15,8 @@ pub(super) static SOURCES: &[Signature] = &[
     sig!(Source "idx" none ("images": Str; "labels": Str, = "") "MNIST's format, .gz or plain: .image, .label"),
     sig!(Source "cifar10" none ("path": Str) "CIFAR-10, binary version: .image, .label"),
     sig!(Source "cifar100" none ("path": Str) "CIFAR-100, binary version: .image, .label, .coarse"),
-    sig!(Source "images" none ("path": Str; "labels": Any, = "")
-        "a folder or .zip of PNG, JPEG, WebP: .image; sub-folders are .label, or the columns of a csv"),
+    sig!(Source "images" none ("path": Str; "labels": Any, = ""; "vector": Any, = "")
+        "a folder or .zip of PNG, JPEG, WebP: .image; sub-folders are .label, or the columns of a csv; `vector` joins columns"),
     sig!(Source "pairs" none ("a": Str; "b": Str, = ""; "labels": Any, = ""; "fields": Any, = "")
         "two folders, or one folder or .zip of side-by-side pictures: .a, .b"),
     sig!(Source "npy" none ("path": Str; "labels": Any, = "") "one NumPy array: .data"),

@@ -18,7 +18,8 @@ impl Resolver<'_> {
     /// Binds arguments (the input not among them) to a built-in and checks each value by its declared type.
     pub(super) fn bind(&mut self, sig: &'static Signature, at: Span, args: &[Arg], scope: &mut Scope) {
         let positional: Vec<&Expr> = args.iter().filter(|a| a.name.is_none()).map(|a| &a.value).collect();
-        let named: Vec<(&Ident, &Expr)> = args.iter().filter_map(|a| a.name.as_ref().map(|n| (n, &a.value))).collect();
+        let named: Vec<(&Ident, &Expr)> =
+            args.iter().filter_map(|a| a.name.as_ref().map(|n| (n, &a.value))).collect();
         let names: Vec<&str> = named.iter().map(|n| n.0.name.as_str()).collect();
         let slots = match bind_names(sig, positional.len(), &names) {
             Ok(slots) => slots,
@@ -33,7 +34,8 @@ impl Resolver<'_> {
                         BindError::Twice { named: k, .. } => (named[*k].0.span, None),
                         BindError::Missing { .. } => (at, None),
                     };
-                    let text = if matches!(e, BindError::Missing { .. }) { "not given here" } else { "this argument" };
+                    let text =
+                        if matches!(e, BindError::Missing { .. }) { "not given here" } else { "this argument" };
                     let mut d = Diagnostic::error("E0206", title).at(span, text).help(help);
                     if let Some((span, word)) = patch {
                         d = d.patch(span, word);
@@ -222,7 +224,9 @@ impl Resolver<'_> {
     fn of(&mut self, e: &Expr, scope: &mut Scope) {
         match &e.kind {
             ExprKind::List(items) => items.iter().for_each(|i| self.of(i, scope)),
-            ExprKind::Name(n) if self.model.loss(n).is_some() || super::super::PAIRS.iter().any(|p| p.name == n) => {
+            ExprKind::Name(n)
+                if self.model.loss(n).is_some() || super::super::PAIRS.iter().any(|p| p.name == n) =>
+            {
                 self.used.insert(n.clone());
             }
             _ => self.network(e, scope),
@@ -245,8 +249,11 @@ impl Resolver<'_> {
                 (Some(k), word) if given[k] => {
                     let span = word.as_ref().map_or(a.value.span, |w| w.span);
                     self.error(
-                        Diagnostic::error("E0206", format!("input `{}` of `{name}` is given twice", inputs[k].name.name))
-                            .at(span, "the second time"),
+                        Diagnostic::error(
+                            "E0206",
+                            format!("input `{}` of `{name}` is given twice", inputs[k].name.name),
+                        )
+                        .at(span, "the second time"),
                     );
                 }
                 (Some(k), _) => given[k] = true,
@@ -258,8 +265,15 @@ impl Resolver<'_> {
                 }
                 (None, None) => {
                     let n = inputs.len();
-                    let title = format!("`{name}` takes {n} input{}, this is number {}", if n == 1 { "" } else { "s" }, i + 1);
-                    self.error(Diagnostic::error("E0206", title).at(a.value.span, format!("it is applied as `{}`", list())));
+                    let title = format!(
+                        "`{name}` takes {n} input{}, this is number {}",
+                        if n == 1 { "" } else { "s" },
+                        i + 1
+                    );
+                    self.error(
+                        Diagnostic::error("E0206", title)
+                            .at(a.value.span, format!("it is applied as `{}`", list())),
+                    );
                     break;
                 }
             }

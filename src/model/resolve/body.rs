@@ -106,7 +106,8 @@ impl Resolver<'_> {
                     Some((what, _)) => Diagnostic::error("E0205", format!("`{}` is {what}, not a type", name.name)),
                     None => Diagnostic::error("E0202", format!("unknown type `{}`", name.name)),
                 };
-                let near = suggest(&name.name, self.model.consts.iter().map(|c| c.name.name.as_str())).map(str::to_string);
+                let near =
+                    suggest(&name.name, self.model.consts.iter().map(|c| c.name.name.as_str())).map(str::to_string);
                 let d = d.at(name.span, "a type is `[3, 32, 32]`, `class(10)` or a const that is a list");
                 self.error(did_you_mean(d, name.span, near));
             }
@@ -129,7 +130,10 @@ impl Resolver<'_> {
                     let near = suggest(&m.name.name, table::names(Class::Modifier)).map(str::to_string);
                     let d = Diagnostic::error("E0202", format!("there is no modifier `{}`", m.name.name)).at(
                         m.name.span,
-                        format!("the modifiers are {}", table::names(Class::Modifier).collect::<Vec<_>>().join(", ")),
+                        format!(
+                            "the modifiers are {}",
+                            table::names(Class::Modifier).collect::<Vec<_>>().join(", ")
+                        ),
                     );
                     self.error(did_you_mean(d, m.name.span, near));
                 }
@@ -182,7 +186,14 @@ impl Resolver<'_> {
                 self.modifiers(with, scope);
                 self.define(scope, name, Kind::Value);
             }
-            StmtKind::Out(_, e) | StmtKind::Assign(e) => self.right_side(e, scope),
+            StmtKind::Out(name, e) => {
+                self.right_side(e, scope);
+                // A result may be read further down; `out score = score` names what has the name already.
+                if scope.find(&name.name).is_none() && self.global(&name.name).is_none() {
+                    scope.push(name, Kind::Value);
+                }
+            }
+            StmtKind::Assign(e) => self.right_side(e, scope),
             StmtKind::Tap(_) => {}
             StmtKind::Residual(main, shortcut) => {
                 self.body(main, scope);
@@ -256,9 +267,12 @@ impl Resolver<'_> {
         for d in declared {
             if !outs.iter().any(|(o, _)| o.name == d.name.name) {
                 self.error(
-                    Diagnostic::error("E0211", format!("result `{}` of `{}` is never given", d.name.name, n.name.name))
-                        .at(d.name.span, "declared here")
-                        .help(format!("write `out {} = …` in the body", d.name.name)),
+                    Diagnostic::error(
+                        "E0211",
+                        format!("result `{}` of `{}` is never given", d.name.name, n.name.name),
+                    )
+                    .at(d.name.span, "declared here")
+                    .help(format!("write `out {} = …` in the body", d.name.name)),
                 );
             }
         }

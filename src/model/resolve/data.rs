@@ -42,24 +42,26 @@ impl Resolver<'_> {
                             self.bind(sig, call.name.span, written(call.args.as_ref()), scope);
                         }
                         Some(_) => self.error(
-                            Diagnostic::error("E0205", "a transform takes no modifiers").at(call.name.span, "not here"),
+                            Diagnostic::error("E0205", "a transform takes no modifiers")
+                                .at(call.name.span, "not here"),
                         ),
                         None => {
-                            let near =
-                                suggest(&call.name.name, table::names(Class::Transform)).map(str::to_string);
-                            let d = Diagnostic::error("E0202", format!("there is no transform `{}`", call.name.name))
-                                .at(
-                                    call.name.span,
-                                    format!(
-                                        "the transforms are {}",
-                                        table::names(Class::Transform).collect::<Vec<_>>().join(", ")
-                                    ),
-                                );
+                            let near = suggest(&call.name.name, table::names(Class::Transform)).map(str::to_string);
+                            let d =
+                                Diagnostic::error("E0202", format!("there is no transform `{}`", call.name.name))
+                                    .at(
+                                        call.name.span,
+                                        format!(
+                                            "the transforms are {}",
+                                            table::names(Class::Transform).collect::<Vec<_>>().join(", ")
+                                        ),
+                                    );
                             self.error(did_you_mean(d, call.name.span, near));
                         }
                     },
                     PipeStage::Body(b) => self.error(
-                        Diagnostic::error("E0205", "data goes through transforms only").at(b.span, "not a transform"),
+                        Diagnostic::error("E0205", "data goes through transforms only")
+                            .at(b.span, "not a transform"),
                     ),
                 }
             }
@@ -82,10 +84,8 @@ impl Resolver<'_> {
         }
         let sets = self.model.data.iter().map(|d| d.name.name.as_str());
         let near = suggest(n, super::built_in(Class::Source).chain(sets)).map(str::to_string);
-        let d = Diagnostic::error("E0202", format!("there is no source or data set `{n}`")).at(
-            span,
-            format!("the sources are {}", table::names(Class::Source).collect::<Vec<_>>().join(", ")),
-        );
+        let d = Diagnostic::error("E0202", format!("there is no source or data set `{n}`"))
+            .at(span, format!("the sources are {}", table::names(Class::Source).collect::<Vec<_>>().join(", ")));
         self.error(did_you_mean(d, span, near));
     }
 

@@ -150,7 +150,8 @@ impl<'m> Resolver<'m> {
         }
         if let Some(sig) = table::lookup_call(n) {
             let call = sig.usage();
-            let mut d = Diagnostic::error("E0205", format!("`{n}` is a {}, a value is expected", class_words(sig.class)));
+            let mut d =
+                Diagnostic::error("E0205", format!("`{n}` is a {}, a value is expected", class_words(sig.class)));
             d = if self.place == Place::Body && sig.takes_input {
                 let d = d.at(span, "apply it to something").help(format!("write `it |> {n}`"));
                 if self.whole == Some(span) { d.patch(span, format!("it |> {n}")) } else { d }
@@ -162,8 +163,11 @@ impl<'m> Resolver<'m> {
         }
         if let Some((class, _)) = other_class(n, &[]) {
             self.error(
-                Diagnostic::error("E0205", format!("`{n}` is {}, a value is expected", with_article(class_words(class))))
-                    .at(span, place_of(class)),
+                Diagnostic::error(
+                    "E0205",
+                    format!("`{n}` is {}, a value is expected", with_article(class_words(class))),
+                )
+                .at(span, place_of(class)),
             );
             return;
         }
@@ -176,9 +180,10 @@ impl<'m> Resolver<'m> {
     }
 
     fn rows_in_player(&mut self, what: &str, span: Span, defined: Option<Span>) {
-        let mut d = Diagnostic::error("E0424", format!("`{what}` means all rows of a data set, a player sees minibatches"))
-            .at(span, "used by a player")
-            .help("draw it: `draw x ~ SET.field`");
+        let mut d =
+            Diagnostic::error("E0424", format!("`{what}` means all rows of a data set, a player sees minibatches"))
+                .at(span, "used by a player")
+                .help("draw it: `draw x ~ SET.field`");
         if let Some(s) = defined {
             d = d.label(s, "reads whole data sets");
         }
@@ -238,12 +243,16 @@ impl<'m> Resolver<'m> {
             return;
         }
         let near = suggest(&field.name, all.iter().map(String::as_str)).map(str::to_string);
-        let d = Diagnostic::error("E0210", format!("`{}` has no output or tap `{}`", network.name.name, field.name))
-            .at(field.span, "not found")
-            .label(network.name.span, match all.len() {
-                0 => "has one unnamed output and no taps".to_string(),
-                _ => format!("has {}", all.join(", ")),
-            });
+        let d =
+            Diagnostic::error("E0210", format!("`{}` has no output or tap `{}`", network.name.name, field.name))
+                .at(field.span, "not found")
+                .label(
+                    network.name.span,
+                    match all.len() {
+                        0 => "has one unnamed output and no taps".to_string(),
+                        _ => format!("has {}", all.join(", ")),
+                    },
+                );
         self.error(did_you_mean(d, field.span, near));
     }
 
@@ -304,7 +313,8 @@ impl<'m> Resolver<'m> {
         }
         if let Some((what, _)) = self.global(n) {
             self.error(
-                Diagnostic::error("E0205", format!("`{n}` is {what}, not a function")).at(callee.span, "cannot be called"),
+                Diagnostic::error("E0205", format!("`{n}` is {what}, not a function"))
+                    .at(callee.span, "cannot be called"),
             );
             return;
         }
@@ -367,15 +377,12 @@ impl<'m> Resolver<'m> {
     }
 
     fn without_input(&mut self, name: &str, e: &Expr, at: Span) {
-        let d = Diagnostic::error("E0208", format!("`{name}` is applied to nothing")).at(at, "its input is missing");
+        let d =
+            Diagnostic::error("E0208", format!("`{name}` is applied to nothing")).at(at, "its input is missing");
         let d = match self.place {
             Place::Body => {
                 let d = d.help(format!("write `it |> {name}(…)`, or put the input first"));
-                if self.whole == Some(e.span) {
-                    d.patch(Span { end: e.span.start, ..e.span }, "it |> ")
-                } else {
-                    d
-                }
+                if self.whole == Some(e.span) { d.patch(Span { end: e.span.start, ..e.span }, "it |> ") } else { d }
             }
             _ => d.help("put the input first, as in `relu(x)`"),
         };
@@ -439,8 +446,11 @@ impl<'m> Resolver<'m> {
             }
         } else if let Some((class, _)) = other_class(n, &[]) {
             self.error(
-                Diagnostic::error("E0205", format!("`{n}` is {}, a layer is expected", with_article(class_words(class))))
-                    .at(span, place_of(class)),
+                Diagnostic::error(
+                    "E0205",
+                    format!("`{n}` is {}, a layer is expected", with_article(class_words(class))),
+                )
+                .at(span, place_of(class)),
             );
         } else {
             let near = self.near(n, &Scope::default(), &[Class::Layer, Class::Function]);

@@ -137,10 +137,7 @@ impl Resolver<'_> {
 
     /// Adds a local name; it may not hide another.
     fn define(&mut self, scope: &mut Scope, name: &crate::syntax::ast::Ident, kind: Kind) {
-        let other = scope
-            .find(&name.name)
-            .map(|l| ("a name", l.span))
-            .or_else(|| self.global(&name.name));
+        let other = scope.find(&name.name).map(|l| ("a name", l.span)).or_else(|| self.global(&name.name));
         if let Some((what, span)) = other {
             self.error(
                 Diagnostic::error("E0203", format!("`{}` would hide another name", name.name))

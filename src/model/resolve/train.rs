@@ -67,7 +67,8 @@ impl Resolver<'_> {
         self.required(t, span, &seen);
         for l in scope.locals() {
             if !l.used && l.kind == Kind::Draw {
-                let d = Diagnostic::warning("W0202", format!("draw `{}` is never used", l.name)).at(l.span, "drawn here");
+                let d = Diagnostic::warning("W0202", format!("draw `{}` is never used", l.name))
+                    .at(l.span, "drawn here");
                 self.warnings.push(d);
             }
         }
@@ -219,7 +220,10 @@ impl Resolver<'_> {
 
     fn train_stmt(&mut self, s: &TrainStmt, scope: &mut Scope, seen: &mut Seen) {
         match &s.kind {
-            TrainStmtKind::Let(..) | TrainStmtKind::Draw { .. } | TrainStmtKind::Expect(..) | TrainStmtKind::If(..) => {}
+            TrainStmtKind::Let(..)
+            | TrainStmtKind::Draw { .. }
+            | TrainStmtKind::Expect(..)
+            | TrainStmtKind::If(..) => {}
             TrainStmtKind::Loss(name, args) => self.loss_line(name, args.as_ref(), s.span, scope),
             TrainStmtKind::Player(p) => self.player(p, scope, seen),
             TrainStmtKind::Trick(name, args) => match table::lookup(Class::Trick, &name.name) {
@@ -228,7 +232,8 @@ impl Resolver<'_> {
                 }
                 None => {
                     let near = suggest(&name.name, table::names(Class::Trick)).map(str::to_string);
-                    let d = Diagnostic::error("E0202", format!("there is no trick `{}`", name.name)).at(name.span, "");
+                    let d =
+                        Diagnostic::error("E0202", format!("there is no trick `{}`", name.name)).at(name.span, "");
                     self.error(did_you_mean(d, name.span, near));
                 }
             },
@@ -455,8 +460,7 @@ impl Resolver<'_> {
         let what = format!("loss `{}`", name.name);
         let extra = pair.map(|p| p.options).unwrap_or_default();
         let args = written(args);
-        let given =
-            self.in_place(Place::Player, |r| r.bind_params(&what, &def.params, span, args, extra, scope));
+        let given = self.in_place(Place::Player, |r| r.bind_params(&what, &def.params, span, args, extra, scope));
         let scores = given.iter().take(2).filter(|g| **g).count();
         if scores > 0 {
             self.missing(&what, &def.params, &given, name.span);
