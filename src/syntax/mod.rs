@@ -7,10 +7,14 @@
 
 pub mod ast;
 mod dump;
+mod format;
+mod format_expr;
+mod layout;
 pub mod parser;
 pub mod scan;
 mod slips;
 pub mod words;
 
 pub use dump::{dump, dump_with};
+pub use format::{format, print, print_expr};
 pub use parser::parse;

@@ -178,8 +178,11 @@ impl Scanner<'_> {
     }
 
     fn comment(&mut self, start: usize) {
-        let before = self.text[..start].rsplit('\n').next().unwrap_or("");
-        let own_line = before.chars().all(|c| c.is_whitespace() || c == '\u{feff}');
+        // What stands before it on its line reaches back to the token or comment before it.
+        let last =
+            self.out.tokens.last().map_or(0, |t| t.end).max(self.out.comments.last().map_or(0, |c| c.span.end));
+        let before = &self.text[last as usize..start];
+        let own_line = before.contains('\n') || last == 0;
         let text = self.text[start..self.pos].trim_end().to_string();
         let span = self.span(start, start + text.len());
         self.out.comments.push(Comment { text, span, own_line });
@@ -289,7 +292,9 @@ impl Scanner<'_> {
             .at(self.span(start, self.pos), format!("the number `{number}` runs into `{rest}`"));
             d = match rest {
                 "k" | "K" | "m" | "M" => d.help(format!("write it out, with `_` if you like: `{number}_000`")),
-                "f" => d.help(format!("numbers have no suffix: `{number}`")).patch(self.span(end, self.pos), ""),
+                "f" => {
+                    d.help(format!("numbers have no suffix: write `{number}`")).patch(self.span(end, self.pos), "")
+                }
                 _ => d.help("a name begins with a letter or `_`; a product is written with `*`"),
             };
             self.out.errors.push(d);
@@ -379,6 +384,22 @@ impl Scanner<'_> {
         let d = Diagnostic::error("E0103", format!("the language has no character {shown}"))
             .at(span, "not expected anywhere");
         let rest = &self.text[self.pos..];
+        if matches!(c, '\'' | '“' | '`') {
+            let line = rest.split('\n').next().unwrap_or("");
+            let close = if c == '“' { '”' } else { c };
+            if let Some(n) = line.find(close).filter(|&n| !line[..n].contains(['"', '\\'])) {
+                let content = line[..n].to_string();
+                self.pos += n + close.len_utf8();
+                let span = self.span(start, self.pos);
+                self.out.errors.push(
+                    Diagnostic::error("E0103", "a string is written with straight double quotes")
+                        .at(span, format!("not {c} … {close}"))
+                        .help(format!("write `\"{content}\"`"))
+                        .patch(span, format!("\"{content}\"")),
+                );
+                return;
+            }
+        }
         let d = match c {
             '#' => d.help("a comment begins with `//`").patch(span, "//"),
             '\'' | '“' | '”' | '‘' | '’' | '`' => {

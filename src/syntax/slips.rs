@@ -22,15 +22,25 @@ pub fn explain(file: FileId, text: &str, scan: &Scan, found: usize, expected: Ve
 pub fn same_line(file: FileId, text: &str, scan: &Scan, found: usize, what: &str) -> Diagnostic {
     let at = At { file, text, scan, found, expected: Vec::new() };
     let word = at.word(0);
+    if let Some(help) = foreign(at.word(-1), "a body").filter(|_| at.is_word(-1)) {
+        return Diagnostic::error("E0114", format!("the language has no `{}`", at.word(-1)))
+            .at(at.span(-1), "read as the name of a layer")
+            .help(help);
+    }
     let d = Diagnostic::error("E0106", format!("something is missing between `{}` and `{word}`", at.word(-1)))
         .at(at.span(0), format!("{what} begins on a new line or after `;`"));
-    match at.word(-1) {
-        "return" => d.help("the value of a network is the final `it`: write `it = …`, or `out name = …`"),
-        "}" => d.help(format!("put `{word}` on a new line, or a `;` before it")).patch(at.gap(), "; "),
-        _ => d.help(format!(
-            "an operator or a comma, if `{word}` belongs to what stands before it; else a line break or `;`"
-        )),
+    // After a layer or block another statement is meant; after `let a = b` more likely an operator is missing.
+    let first = (0..found).rev().find(|&i| matches!(scan.text(text, i), "{" | ";" | "}") || scan.new_line(text, i));
+    let first = first.map_or("", |i| {
+        let next = matches!(scan.text(text, i), "{" | ";" | "}") && !scan.new_line(text, i);
+        scan.text(text, i + usize::from(next))
+    });
+    if at.word(-1) == "}" || !words::is_keyword(first) {
+        return d.help(format!("put `{word}` on a new line, or a `;` before it")).patch(at.gap(), "; ");
     }
+    d.help(format!(
+        "if `{word}` belongs to what stands before it, an operator or a comma is missing; if not, a line break or `;`"
+    ))
 }
 
 /// `a < b < c`.
@@ -172,14 +182,47 @@ impl At<'_> {
 
     fn plain(&self, code: &'static str) -> Diagnostic {
         let wanted = self.wanted();
-        let d = Diagnostic::error(code, format!("expected {wanted}, found {}", self.found()));
+        let found = self.found();
         if wanted == "an item" {
-            d.at(self.span(0), "no item begins like this")
-                .help(format!("a file is a list of items: {}", either(words::ITEM_WORDS)))
-        } else {
-            let place = if self.at_end() { self.after_previous() } else { self.span(0) };
-            d.at(place, format!("expected {wanted}"))
+            return Diagnostic::error(code, format!("expected an item, found {found}"))
+                .at(self.span(0), "no item begins like this")
+                .help(format!("a file is a list of items, which begin with {}", either(words::ITEM_WORDS)));
         }
+        let previous = self.word(-1);
+        let after = match self.kind(-1) {
+            Some(TokenKind::Word | TokenKind::Punct) if !matches!(previous, ";" | "}") => {
+                format!(" after `{previous}`")
+            }
+            _ => String::new(),
+        };
+        // What is missing at the end of a line is shown there, not where the next line begins.
+        let place = if self.at_end() || self.new_line() { self.after_previous() } else { self.span(0) };
+        let d = Diagnostic::error(code, format!("expected {wanted}{after}, found {found}"))
+            .at(place, format!("expected {wanted}"));
+        match self.hint() {
+            Some(help) => d.help(help),
+            None => d,
+        }
+    }
+
+    /// A word on what was expected, where its name alone may not help.
+    fn hint(&self) -> Option<&'static str> {
+        let only = |w: &str| self.expected.iter().all(|e| *e == w || CONTINUES.contains(e));
+        Some(if self.expects("a result type") || self.expects("a type") || self.expects("a shape") {
+            "a type is a shape such as `[3, 32, 32]` (without the batch), `[]` for one number, or `class(10)` for a label"
+        } else if only("`:`") && matches!(self.word(0), ")" | ",") {
+            "each input has a type: `x: [28, 28]`, `y: class(10)`"
+        } else if only("a string") && self.word(-1) == "use" {
+            "the path of the other file is a string: `use \"blocks.gan\"`"
+        } else if only("an index") || self.expects("an index") {
+            "an axis is indexed with a number, `a..b`, or `..` for all of it"
+        } else if self.expects("`~`") {
+            "`draw x ~ data.field`, or for noise `draw z: [100] ~ normal`"
+        } else if self.expects("`iteration` or `update`") {
+            "a draw is fresh `per update` (the default) or `per iteration`"
+        } else {
+            return None;
+        })
     }
 
     // --------------------------------------------------------------------------------------------------- brackets
@@ -222,13 +265,29 @@ impl At<'_> {
             if !self.at_end() && !words::ITEM_WORDS.contains(&found) {
                 return None;
             }
-            let d = Diagnostic::error("E0102", "this `{` is never closed").at(self.token_span(open), "opened here");
+            let mut d =
+                Diagnostic::error("E0102", "this `{` is never closed").at(self.token_span(open), "opened here");
+            if let Some(suspect) = self.suspect(open) {
+                d = d.label(
+                    self.token_span(suspect),
+                    "the `}` that closes this one is indented less: is one missing?",
+                );
+            }
             return Some(match self.at_end() {
                 true => d.help("a `}` is missing, here or in a block within"),
                 false => d
                     .label(self.span(0), "the next item begins before it is closed")
                     .help("a `}` is missing above this item"),
             });
+        }
+        if stray && found != "}" {
+            return Some(
+                Diagnostic::error("E0102", format!("`{found}` does not close `{bracket}`"))
+                    .at(self.span(0), format!("expected `{closer}`"))
+                    .label(self.token_span(open), "this bracket is open")
+                    .help(format!("write `{closer}`"))
+                    .patch(self.span(0), closer),
+            );
         }
         if found == "="
             || (self.value() && !self.new_line() && self.word(1) != "{")
@@ -243,6 +302,21 @@ impl At<'_> {
                 .help(format!("close the bracket: `{closer}`"))
                 .patch(self.after_previous(), closer),
         )
+    }
+
+    /// The innermost block after `open` that is closed by a `}` of less indentation than its first line.
+    fn suspect(&self, open: usize) -> Option<usize> {
+        let indent = |i: usize| {
+            let line = self.text[..self.scan.tokens[i].start as usize].rsplit('\n').next().unwrap_or("");
+            line.len() - line.trim_start().len()
+        };
+        (open + 1..self.found.min(self.scan.tokens.len())).rev().find(|&i| {
+            let close = self.scan.tokens[i].partner;
+            self.scan.text(self.text, i) == "{"
+                && close != NONE
+                && self.scan.new_line(self.text, close as usize)
+                && indent(close as usize) < indent(i)
+        })
     }
 
     /// Slips in a list of arguments or elements.
@@ -381,7 +455,7 @@ impl At<'_> {
             return Some(
                 Diagnostic::error("E0112", "`steps` is missing")
                     .at(self.after_previous(), "expected `steps` here")
-                    .help("`every 500 steps { … }`, `expect … after 500 steps`")
+                    .help("write `steps` after the number")
                     .patch(self.after_previous(), " steps"),
             );
         }
@@ -455,19 +529,19 @@ impl At<'_> {
     /// A statement that does not begin as one does here.
     fn statement(&self) -> Option<Diagnostic> {
         let found = self.word(0);
-        let (place, words): (&str, &[&str]) = if self.expects("an item") || self.expected == ["the end of the file"]
-        {
-            ("a file", words::ITEM_WORDS)
+        // The place, what a part of it is called, and the words that begin one.
+        let (place, part, words): (&str, &str, &[&str]) = if self.expects("an item") {
+            ("a file", "item", words::ITEM_WORDS)
         } else if self.expects("a statement of `train`") {
-            ("`train`", words::TRAIN_WORDS)
+            ("`train`", "statement of `train`", words::TRAIN_WORDS)
         } else if self.expects("a line of the player") {
-            ("a player", words::PLAYER_WORDS)
+            ("a player", "line of a player", words::PLAYER_WORDS)
         } else if self.expects("a line of the loss") {
-            ("a loss", words::LOSS_WORDS)
+            ("a loss", "line of a loss", words::LOSS_WORDS)
         } else if self.expects("a statement") {
-            ("a body", &[])
+            ("a body", "statement of a network or block", &[])
         } else if self.expects("an action") {
-            ("an `every`", &[])
+            ("an `every`", "action", &["evaluate"])
         } else if self.expects("`=`") && self.word(-1) == "it" {
             return Some(self.bare_it());
         } else {
@@ -476,15 +550,17 @@ impl At<'_> {
         if found == "=" && self.is_word(-1) && !words::is_keyword(self.word(-1)) {
             let name = self.word(-1).to_string();
             let first = Span { end: self.span(-1).start, ..self.span(-1) };
-            let d =
-                Diagnostic::error("E0113", "a definition begins with a keyword").at(self.span(-1), "a new name?");
-            return Some(match place {
-                "a file" => {
-                    d.help(format!("write `const {name} = …`, or `data {name} = …`")).patch(first, "const ")
-                }
-                "an `every`" => d.help(format!("write `evaluate {name} = …`")).patch(first, "evaluate "),
-                _ => d.help(format!("write `let {name} = …`")).patch(first, "let "),
-            });
+            let word = match place {
+                "a file" => "const",
+                "an `every`" => "evaluate",
+                _ => "let",
+            };
+            return Some(
+                Diagnostic::error("E0113", format!("a new name is defined with `{word}`"))
+                    .at(self.span(-1), "no statement begins like this")
+                    .help(format!("write `{word} {name} = …`"))
+                    .patch(first, format!("{word} ")),
+            );
         }
         if place == "a body"
             && let Some(d) = self.after_layer()
@@ -494,21 +570,27 @@ impl At<'_> {
         if !self.is_word(0) {
             return None;
         }
-        if let Some(help) = foreign(found, place) {
-            return Some(
-                Diagnostic::error("E0114", format!("`{found}` does not begin a part of {place}"))
-                    .at(self.span(0), "not known here")
-                    .help(help),
-            );
+        let no = |i: isize| {
+            Diagnostic::error("E0114", format!("`{}` begins no {part}", self.word(i)))
+                .at(self.span(i), "cannot stand here")
+        };
+        // A statement of another language may be taken for layers until its second or third word.
+        for back in [0, -1, -2] {
+            if self.is_word(back)
+                && let Some(help) = foreign(self.word(back), place)
+            {
+                return Some(no(back).help(help));
+            }
+            if self.index(back).is_none_or(|i| self.scan.new_line(self.text, i)) {
+                break;
+            }
         }
         if words.is_empty() {
             return None;
         }
-        let d = Diagnostic::error("E0114", format!("`{found}` does not begin a part of {place}"))
-            .at(self.span(0), "not known here");
         Some(match names::suggest(found, words.iter().copied()) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).patch(self.span(0), near),
-            None => d.help(format!("{} begin with {}", parts_of(place), either(words))),
+            Some(near) => no(0).help(format!("did you mean `{near}`?")).patch(self.span(0), near),
+            None => no(0).help(format!("here stand {}", either(words).replace(" or ", " and "))),
         })
     }
 
@@ -561,14 +643,6 @@ const TAKES_NO_SIGN: &[&str] = &[
     "generator",
     "expect",
 ];
-
-fn parts_of(place: &str) -> &'static str {
-    match place {
-        "a file" => "items",
-        "`train`" => "statements of `train`",
-        _ => "its lines",
-    }
-}
 
 /// Words of other places and other languages.
 fn foreign(word: &str, place: &str) -> Option<&'static str> {
