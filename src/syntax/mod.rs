@@ -9,6 +9,7 @@ pub mod ast;
 mod dump;
 mod format;
 mod format_expr;
+mod format_nodes;
 mod layout;
 pub mod parser;
 pub mod scan;
