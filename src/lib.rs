@@ -13,6 +13,7 @@ pub mod graph;
 pub mod layers;
 pub mod metrics;
 pub mod model;
+pub mod passes;
 pub mod plan;
 pub mod report;
 pub mod source;

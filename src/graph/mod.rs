@@ -67,6 +67,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     origins: Vec<Origin>,
     current: u32,
+    origin_ids: HashMap<Origin, u32>,
     interned: HashMap<(Op, Vec<NodeId>, Type), NodeId>,
     /// Results, in order.
     pub outputs: Vec<Output>,
@@ -75,7 +76,11 @@ pub struct Graph {
 impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
-        Self { origins: vec![Origin::default()], ..Self::default() }
+        Self {
+            origins: vec![Origin::default()],
+            origin_ids: HashMap::from([(Origin::default(), 0)]),
+            ..Self::default()
+        }
     }
 
     /// All nodes, arguments first.
@@ -117,8 +122,10 @@ impl Graph {
     pub fn set_origin(&mut self, origin: Origin) -> Origin {
         let old = self.origins[self.current as usize].clone();
         if self.origins[self.current as usize] != origin {
-            self.origins.push(origin);
-            self.current = self.origins.len() as u32 - 1;
+            self.current = *self.origin_ids.entry(origin).or_insert_with_key(|o| {
+                self.origins.push(o.clone());
+                self.origins.len() as u32 - 1
+            });
         }
         old
     }
