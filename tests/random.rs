@@ -161,6 +161,7 @@ impl Maker<'_> {
                 let s = self.g.sum_all(v);
                 (self.g.scale(s, 1.0 / n), m)
             }
+            _ if all.is_empty() => (self.g.scalar(1.0), 1.0),
             _ => all[all.len() - 1 - self.pick(all.len().min(6))],
         }
     }
