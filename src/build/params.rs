@@ -1,0 +1,348 @@
+//! Parameters, states and noise of layers, and the modifiers that change how weights are used.
+
+use super::ctx::{Builder, MAX_ELEMENTS, elements};
+use super::expr::Env;
+use super::net::App;
+use super::program::TensorDecl;
+use super::value::Value;
+use crate::diag::Diagnostic;
+use crate::graph::philox;
+use crate::graph::{Dist, Graph, Name, NodeId, Type};
+use crate::layers::table;
+use crate::layers::{Class, Init, ParamRole, Scope};
+use crate::source::Span;
+use crate::syntax::ast::{Expr, ExprKind, Modifier};
+use std::rc::Rc;
+
+/// Modifiers in force.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mods {
+    /// `init(weight)`
+    pub weight: Option<Init>,
+    /// `init(scale:)`
+    pub scale: Option<Init>,
+    /// `init(bias:)`
+    pub bias: Option<Init>,
+    /// `spectral_norm(iterations)`
+    pub spectral: Option<usize>,
+    /// `weight_norm`
+    pub weight_norm: bool,
+    /// `equalized(lr)`
+    pub equalized: Option<f64>,
+    /// `share(PATH)`
+    pub share: Option<String>,
+}
+
+/// What a layer asks of its surroundings.
+pub(super) struct LayerScope<'b, 'm> {
+    pub b: &'b mut Builder<'m>,
+    pub path: String,
+    pub app: Option<Rc<App>>,
+    pub mods: Mods,
+    pub noises: usize,
+    pub span: Span,
+}
+
+impl<'m> Builder<'m> {
+    /// The surroundings of a layer or function; `path` is empty for operators.
+    pub fn scope<'b>(&'b mut self, env: &Env<'m>, path: String, span: Span) -> LayerScope<'b, 'm> {
+        let (app, mods) = match &env.net {
+            Some(net) => (Some(net.app.clone()), net.mods.clone()),
+            None => (None, Mods::default()),
+        };
+        LayerScope { b: self, path, app, mods, noises: 0, span }
+    }
+
+    /// Modifiers as written on top of those in force.
+    pub fn modifiers(&mut self, env: &mut Env<'m>, outer: &Mods, with: &'m [Modifier]) -> Mods {
+        let mut mods = outer.clone();
+        for m in with {
+            let name = &m.name.name;
+            let Some(sig) = table::lookup(Class::Modifier, name) else {
+                let near = table::nearest(name, table::names(Class::Modifier));
+                let d = Diagnostic::error("E0201", format!("there is no modifier `{name}`")).at(m.name.span, "after `with`");
+                self.report(match near {
+                    Some(n) => d.help(format!("did you mean `{n}`?")),
+                    None => d,
+                });
+                continue;
+            };
+            if name == "share" {
+                match m.args.as_ref().map(|a| &a.args[..]) {
+                    Some([only]) => mods.share = self.path_of(&only.value),
+                    _ => {
+                        self.error("E0461", m.name.span, "`share` takes one path", "such as `share(G.up1.conv1)`");
+                    }
+                }
+                continue;
+            }
+            let args = m.args.as_ref().map_or(&[][..], |a| &a.args[..]);
+            let span = m.args.as_ref().map_or(m.name.span, |a| m.name.span.to(a.span));
+            let Some(bound) = self.bind(env, sig, args, span) else { continue };
+            let result = (|| {
+                match &name[..] {
+                    "init" => {
+                        mods.weight = bound.init("weight")?.or(mods.weight);
+                        mods.scale = bound.init("scale")?.or(mods.scale);
+                        mods.bias = bound.init("bias")?.or(mods.bias);
+                    }
+                    "spectral_norm" => mods.spectral = Some(bound.size("iterations")?),
+                    "weight_norm" => mods.weight_norm = true,
+                    "equalized" => mods.equalized = Some(bound.positive("lr")?),
+                    "precision" => {
+                        bound.word("dtype")?;
+                    }
+                    _ => {}
+                }
+                Ok(())
+            })();
+            if let Err(e) = result {
+                self.refused(env, e, span);
+            }
+            let ways = usize::from(mods.spectral.is_some())
+                + usize::from(mods.weight_norm)
+                + usize::from(mods.equalized.is_some());
+            if ways > 1 {
+                self.error(
+                    "E0461",
+                    m.name.span,
+                    "two modifiers change how the same weights are used",
+                    "choose one of spectral_norm, weight_norm and equalized",
+                );
+                if name == "spectral_norm" { mods.spectral = None } else { mods.weight_norm = false };
+                if name == "equalized" { mods.equalized = None };
+            }
+        }
+        mods
+    }
+
+    /// A parameter path, written as a string or as names with dots.
+    fn path_of(&mut self, e: &Expr) -> Option<String> {
+        fn path(e: &Expr) -> Option<String> {
+            match &e.kind {
+                ExprKind::Str(s) => Some(s.clone()),
+                ExprKind::Name(n) => Some(n.clone()),
+                ExprKind::Field(b, f) => Some(format!("{}.{}", path(b)?, f.name)),
+                _ => None,
+            }
+        }
+        let found = path(e);
+        if found.is_none() {
+            self.error("E0461", e.span, "`share` takes a path of parameters", "such as `share(G.up1.conv1)`");
+        }
+        found
+    }
+
+    /// An initialiser as written: a number or a call of one.
+    pub fn initialiser(&mut self, env: &mut Env<'m>, e: &'m Expr) -> Option<Init> {
+        let (name, args, span) = match &e.kind {
+            ExprKind::Paren(inner) => return self.initialiser(env, inner),
+            ExprKind::Name(n) => (n, &[][..], e.span),
+            ExprKind::Call(f, a) => match &f.kind {
+                ExprKind::Name(n) => (n, &a.args[..], f.span),
+                _ => (&String::new(), &a.args[..], f.span),
+            },
+            _ => (&String::new(), &[][..], e.span),
+        };
+        if let Some(sig) = table::lookup(Class::Initialiser, name) {
+            let bound = self.bind(env, sig, args, e.span)?;
+            return match crate::layers::init::from_call(&bound) {
+                Ok(i) => Some(i),
+                Err(err) => {
+                    self.refused(env, err, span);
+                    None
+                }
+            };
+        }
+        match self.eval(env, e) {
+            Value::Num(v) if v.is_finite() => Some(Init::Constant(v)),
+            Value::Error => None,
+            other => {
+                let text = other.describe();
+                self.report(
+                    Diagnostic::error("E0303", "an initialiser is needed")
+                        .at(e.span, format!("this is {text}"))
+                        .help("a number, or one of normal, uniform, orthogonal, xavier, he, identity"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A parameter as it is used: declared, its present value in the view of the application, modified.
+    pub fn parameter(
+        &mut self,
+        app: &Rc<App>,
+        mods: &Mods,
+        path: &str,
+        name: Option<&str>,
+        shape: &[usize],
+        role: ParamRole,
+        init: Init,
+        span: Span,
+    ) -> NodeId {
+        if self.fatal || !elements(shape).is_some_and(|n| n <= MAX_ELEMENTS) {
+            if !self.fatal {
+                self.fatal = true;
+                let text = format!("its parameter would be {}", super::value::shape_text(shape));
+                self.error("E0307", span, "a tensor is too large: at most 2^31 elements", text);
+            }
+            return self.gx.graph.splat(0.0, Type::f32(shape));
+        }
+        let base = mods.share.as_deref().unwrap_or(path);
+        let full: Name = match name {
+            Some(n) => format!("{base}.{n}").into(),
+            None => base.into(),
+        };
+        if mods.share.is_some() {
+            let fits = self.decl(&full).map(|d| d.ty.shape == shape);
+            if fits != Some(true) {
+                let text = match fits {
+                    None => format!("there is no `{full}` before this"),
+                    Some(_) => format!("`{full}` has another shape"),
+                };
+                self.error("E0461", span, "parameters cannot be shared", text);
+                return self.gx.graph.splat(0.0, Type::f32(shape));
+            }
+        }
+        let is_weight = matches!(role, ParamRole::Weight { .. });
+        let given = match role {
+            ParamRole::Weight { .. } => mods.weight,
+            ParamRole::Bias { .. } => mods.bias,
+            ParamRole::Scale => mods.scale,
+            ParamRole::Shift | ParamRole::Plain => None,
+        };
+        let mut init = given.unwrap_or(init);
+        if let (Some(lr), true) = (mods.equalized, is_weight) {
+            init = Init::Normal { mean: 0.0, std: 1.0 / lr };
+        }
+        let ty = Type::f32(shape);
+        self.declare(TensorDecl { name: full.clone(), ty, trained: true, init, role, reset: None });
+        let raw = self.viewed(app, &full);
+        let value = match role {
+            ParamRole::Weight { out_axis, fan_in, .. } => {
+                self.modified(app, mods, &full, raw, out_axis, fan_in, shape)
+            }
+            _ => raw,
+        };
+        if app.net.stop || app.net.ema.is_some() { self.gx.graph.stop(value) } else { value }
+    }
+
+    /// The value of a parameter that an application sees.
+    fn viewed(&mut self, app: &App, full: &Name) -> NodeId {
+        match app.net.ema {
+            None => self.param_value(full),
+            Some(i) => {
+                let prefix = self.train.averages[i].prefix.clone();
+                let name: Name = format!("{prefix}{full}").into();
+                let ty = self.decl(full).map(|d| d.ty.clone()).unwrap_or_else(|| Type::f32([]));
+                self.state_value(&name, &ty)
+            }
+        }
+    }
+
+    fn modified(
+        &mut self,
+        app: &App,
+        mods: &Mods,
+        full: &Name,
+        raw: NodeId,
+        out_axis: usize,
+        fan_in: usize,
+        shape: &[usize],
+    ) -> NodeId {
+        let out = shape[out_axis];
+        if let Some(lr) = mods.equalized {
+            return crate::layers::modifiers::equalized(&mut self.gx.graph, raw, lr, fan_in, 2f64.sqrt());
+        }
+        if mods.weight_norm {
+            let gain: Name = format!("{full}.gain").into();
+            self.declare(TensorDecl {
+                name: gain.clone(),
+                ty: Type::f32([out]),
+                trained: true,
+                init: Init::Constant(1.0),
+                role: ParamRole::Plain,
+                reset: None,
+            });
+            let gain = self.viewed(app, &gain);
+            return crate::layers::modifiers::weight_norm(&mut self.gx.graph, raw, gain, out_axis);
+        }
+        let Some(iterations) = mods.spectral else { return raw };
+        let rest = shape.iter().product::<usize>() / out;
+        let key = (full.clone(), self.moment.tag.clone(), raw, app.net.eval);
+        if let Some(&done) = self.gx.normed.get(&key) {
+            return done;
+        }
+        let (name_u, name_v): (Name, Name) = (format!("{full}.u").into(), format!("{full}.v").into());
+        let normal = Init::Normal { mean: 0.0, std: 1.0 };
+        self.declare_state(&name_u, Type::f32([out]), normal, None);
+        self.declare_state(&name_v, Type::f32([rest]), normal, None);
+        let mut u = self.state_value(&name_u, &Type::f32([out]));
+        let mut v = self.state_value(&name_v, &Type::f32([rest]));
+        let steps = self.moment.update && !app.net.eval && app.net.ema.is_none();
+        // The vectors advance once an update, however many views of the weights there are.
+        let advanced = (full.clone(), format!("{} u", self.moment.tag), raw, false);
+        if steps && !self.gx.normed.contains_key(&advanced) {
+            (u, v) = crate::layers::modifiers::power_iteration(&mut self.gx.graph, raw, out_axis, u, iterations);
+            self.gx.states.insert(name_u.clone(), u);
+            self.gx.states.insert(name_v.clone(), v);
+            self.gx.stands_for.insert(u, name_u);
+            self.gx.stands_for.insert(v, name_v);
+            self.gx.normed.insert(advanced, u);
+        }
+        let done = crate::layers::modifiers::spectral(&mut self.gx.graph, raw, out_axis, u, v);
+        self.gx.normed.insert(key, done);
+        done
+    }
+}
+
+impl Scope for LayerScope<'_, '_> {
+    fn graph(&mut self) -> &mut Graph {
+        &mut self.b.gx.graph
+    }
+
+    fn batch(&self) -> usize {
+        self.b.moment.batch
+    }
+
+    fn training(&self) -> bool {
+        self.b.moment.update && !self.app.as_ref().is_some_and(|a| a.net.eval)
+    }
+
+    fn param(&mut self, name: &str, shape: &[usize], role: ParamRole, init: Init) -> NodeId {
+        let app = self.app.clone().unwrap_or_default();
+        let (mods, path) = (self.mods.clone(), self.path.clone());
+        self.b.parameter(&app, &mods, &path, Some(name), shape, role, init, self.span)
+    }
+
+    fn state(&mut self, name: &str, ty: Type, init: Init) -> NodeId {
+        let full: Name = format!("{}.{name}", self.path).into();
+        self.b.declare_state(&full, ty.clone(), init, None);
+        self.b.state_value(&full, &ty)
+    }
+
+    fn set_state(&mut self, name: &str, value: NodeId) {
+        let full: Name = format!("{}.{name}", self.path).into();
+        if self.app.as_ref().is_some_and(|a| a.count) {
+            let value = self.b.gx.graph.stop(value);
+            self.b.gx.states.insert(full.clone(), value);
+            self.b.gx.stands_for.insert(value, full);
+        }
+    }
+
+    fn noise(&mut self, dist: Dist, shape: &[usize]) -> NodeId {
+        self.noises += 1;
+        let fresh = match &self.app {
+            // As fresh as the arguments, whatever the parameters have become.
+            Some(app) => {
+                let parts: Vec<u64> = app.args.iter().map(|&a| self.b.gx.structural(a)).collect();
+                format!("{parts:x?}")
+            }
+            None => self.b.moment.tag.clone(),
+        };
+        let stream = philox::stream(&format!("noise {}.{}@{fresh}", self.path, self.noises));
+        let (seed, iteration) = (self.b.gx.seed(), self.b.gx.iteration());
+        self.b.gx.graph.random(stream, dist, seed, iteration, shape)
+    }
+}
