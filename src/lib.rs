@@ -1,9 +1,6 @@
 //! ganc: a language and a compiler for adversarial training.
 
-pub mod build {
-    //! Model to graphs.
-    pub mod program;
-}
+pub mod build;
 pub mod data;
 pub mod diag;
 pub mod exec;

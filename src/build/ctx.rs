@@ -278,6 +278,10 @@ pub(super) struct Builder<'m> {
     pub fatal: bool,
     /// The network under its check, whose declarations are collected.
     pub checking: Option<usize>,
+    /// Names of pictures.
+    pub pictures: BTreeSet<String>,
+    /// Names of evaluations, by `train`.
+    pub numbers: BTreeSet<(usize, String)>,
 }
 
 impl<'m> Builder<'m> {
@@ -300,6 +304,8 @@ impl<'m> Builder<'m> {
             moment: Moment::default(),
             fatal: false,
             checking: None,
+            pictures: BTreeSet::new(),
+            numbers: BTreeSet::new(),
         }
     }
 

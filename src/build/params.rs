@@ -8,8 +8,7 @@ use super::value::Value;
 use crate::diag::Diagnostic;
 use crate::graph::philox;
 use crate::graph::{Dist, Graph, Name, NodeId, Type};
-use crate::layers::table;
-use crate::layers::{Class, Init, ParamRole, Scope};
+use crate::layers::{Class, Init, ParamRole, Scope, modifiers, table};
 use crate::source::Span;
 use crate::syntax::ast::{Expr, ExprKind, Modifier};
 use std::rc::Rc;
@@ -34,6 +33,7 @@ pub(super) struct Mods {
 }
 
 /// What a layer asks of its surroundings.
+#[allow(missing_docs)]
 pub(super) struct LayerScope<'b, 'm> {
     pub b: &'b mut Builder<'m>,
     pub path: String,
@@ -41,6 +41,8 @@ pub(super) struct LayerScope<'b, 'm> {
     pub mods: Mods,
     pub noises: usize,
     pub span: Span,
+    /// The path is the whole name of the noise: a draw.
+    pub draw: bool,
 }
 
 impl<'m> Builder<'m> {
@@ -50,7 +52,7 @@ impl<'m> Builder<'m> {
             Some(net) => (Some(net.app.clone()), net.mods.clone()),
             None => (None, Mods::default()),
         };
-        LayerScope { b: self, path, app, mods, noises: 0, span }
+        LayerScope { b: self, path, app, mods, noises: 0, span, draw: false }
     }
 
     /// Modifiers as written on top of those in force.
@@ -146,7 +148,7 @@ impl<'m> Builder<'m> {
         };
         if let Some(sig) = table::lookup(Class::Initialiser, name) {
             let bound = self.bind(env, sig, args, e.span)?;
-            return match crate::layers::init::from_call(&bound) {
+            return match crate::layers::init::parse(&bound) {
                 Ok(i) => Some(i),
                 Err(err) => {
                     self.refused(env, err, span);
@@ -214,10 +216,21 @@ impl<'m> Builder<'m> {
         };
         let mut init = given.unwrap_or(init);
         if let (Some(lr), true) = (mods.equalized, is_weight) {
-            init = Init::Normal { mean: 0.0, std: 1.0 / lr };
+            init = modifiers::equalized(lr, 1.0, 1).0;
         }
         let ty = Type::f32(shape);
         self.declare(TensorDecl { name: full.clone(), ty, trained: true, init, role, reset: None });
+        if let (ParamRole::Weight { out_axis, .. }, true) = (role, mods.weight_norm) {
+            let out = shape[out_axis];
+            self.declare(TensorDecl {
+                name: format!("{full}.gain").into(),
+                ty: Type::f32([out]),
+                trained: true,
+                init: modifiers::weight_norm_gain(init, role, shape.iter().product::<usize>() / out),
+                role: ParamRole::Plain,
+                reset: None,
+            });
+        }
         let raw = self.viewed(app, &full);
         let value = match role {
             ParamRole::Weight { out_axis, fan_in, .. } => {
@@ -251,49 +264,34 @@ impl<'m> Builder<'m> {
         fan_in: usize,
         shape: &[usize],
     ) -> NodeId {
-        let out = shape[out_axis];
         if let Some(lr) = mods.equalized {
-            return crate::layers::modifiers::equalized(&mut self.gx.graph, raw, lr, fan_in, 2f64.sqrt());
+            let (_, factor) = modifiers::equalized(lr, 2f64.sqrt(), fan_in);
+            return self.gx.graph.scale(raw, factor);
         }
+        let out = shape[out_axis];
         if mods.weight_norm {
             let gain: Name = format!("{full}.gain").into();
-            self.declare(TensorDecl {
-                name: gain.clone(),
-                ty: Type::f32([out]),
-                trained: true,
-                init: Init::Constant(1.0),
-                role: ParamRole::Plain,
-                reset: None,
-            });
-            let gain = self.viewed(app, &gain);
-            return crate::layers::modifiers::weight_norm(&mut self.gx.graph, raw, gain, out_axis);
+            let value = self.viewed(app, &gain);
+            return modifiers::weight_norm(&mut self.gx.graph, raw, value, out_axis);
         }
         let Some(iterations) = mods.spectral else { return raw };
-        let rest = shape.iter().product::<usize>() / out;
         let key = (full.clone(), self.moment.tag.clone(), raw, app.net.eval);
         if let Some(&done) = self.gx.normed.get(&key) {
             return done;
         }
-        let (name_u, name_v): (Name, Name) = (format!("{full}.u").into(), format!("{full}.v").into());
-        let normal = Init::Normal { mean: 0.0, std: 1.0 };
-        self.declare_state(&name_u, Type::f32([out]), normal, None);
-        self.declare_state(&name_v, Type::f32([rest]), normal, None);
-        let mut u = self.state_value(&name_u, &Type::f32([out]));
-        let mut v = self.state_value(&name_v, &Type::f32([rest]));
-        let steps = self.moment.update && !app.net.eval && app.net.ema.is_none();
-        // The vectors advance once an update, however many views of the weights there are.
-        let advanced = (full.clone(), format!("{} u", self.moment.tag), raw, false);
-        if steps && !self.gx.normed.contains_key(&advanced) {
-            (u, v) = crate::layers::modifiers::power_iteration(&mut self.gx.graph, raw, out_axis, u, iterations);
-            self.gx.states.insert(name_u.clone(), u);
-            self.gx.states.insert(name_v.clone(), v);
-            self.gx.stands_for.insert(u, name_u);
-            self.gx.stands_for.insert(v, name_v);
-            self.gx.normed.insert(advanced, u);
+        let name: Name = format!("{full}.u").into();
+        let ty = Type::f32([out]);
+        self.declare_state(&name, ty.clone(), Init::Normal { mean: 0.0, std: 1.0 }, None);
+        let u = self.state_value(&name, &ty);
+        let advances = self.moment.update && !app.net.eval && app.net.ema.is_none();
+        let iterations = if advances { iterations } else { 0 };
+        let result = modifiers::spectral_norm(&mut self.gx.graph, raw, u, out_axis, iterations);
+        if advances {
+            self.gx.states.insert(name.clone(), result.u);
+            self.gx.stands_for.insert(result.u, name);
         }
-        let done = crate::layers::modifiers::spectral(&mut self.gx.graph, raw, out_axis, u, v);
-        self.gx.normed.insert(key, done);
-        done
+        self.gx.normed.insert(key, result.weight);
+        result.weight
     }
 }
 
@@ -331,6 +329,10 @@ impl Scope for LayerScope<'_, '_> {
         }
     }
 
+    fn iteration(&mut self) -> NodeId {
+        self.b.gx.iteration()
+    }
+
     fn noise(&mut self, dist: Dist, shape: &[usize]) -> NodeId {
         self.noises += 1;
         let fresh = match &self.app {
@@ -341,7 +343,12 @@ impl Scope for LayerScope<'_, '_> {
             }
             None => self.b.moment.tag.clone(),
         };
-        let stream = philox::stream(&format!("noise {}.{}@{fresh}", self.path, self.noises));
+        let name = match (self.draw, self.noises) {
+            (true, 1) => self.path.clone(),
+            (true, n) => format!("{}#{n}", self.path),
+            (false, n) => format!("noise {}.{n}@{fresh}", self.path),
+        };
+        let stream = philox::stream(&name);
         let (seed, iteration) = (self.b.gx.seed(), self.b.gx.iteration());
         self.b.gx.graph.random(stream, dist, seed, iteration, shape)
     }

@@ -1,0 +1,91 @@
+//! Model to graphs: evaluates an expanded model (core only) by abstract interpretation.
+//!
+//! Expressions become compile-time values or nodes of the graph under construction. Within one iteration's graph
+//! everything is in single-assignment form: a parameter is its `Param` leaf until its player has updated it, then the
+//! new node; hash-consing makes equal applications one. What differs from update to update is the `Moment`: its draws,
+//! its lets, its tag, from which streams of noise are named. Errors are diagnostics with the place of the expression;
+//! a value that stands for an error silences what follows from it.
+//!
+//! - [`expr`], [`call`], [`arith`]: expressions, calls, operators
+//! - [`net`], [`body`], [`params`]: applications, statements of bodies, parameters and their modifiers
+//! - [`train`], [`data`]: players and their updates, draws
+//! - [`samples`], [`evaluate`]: actions
+//!
+//! [`program`] is the contract with the training loop.
+
+mod arith;
+mod body;
+mod call;
+mod ctx;
+mod data;
+mod evaluate;
+mod expr;
+mod extract;
+mod net;
+mod params;
+pub mod program;
+mod sample;
+mod samples;
+mod text;
+mod train;
+mod value;
+
+pub use ctx::Schemas;
+pub use sample::sample_chunk;
+
+use crate::diag::{Diagnostics, Severity};
+use crate::model::Model;
+use crate::model::consts::Consts;
+use crate::source::SourceMap;
+use ctx::Builder;
+use program::{Compiled, NetworkInfo};
+
+/// Builds all graphs of an expanded model. `schemas` reads what data sets hold; `sources` gives texts for repairs and
+/// folders of relative paths. The second part of the result are warnings.
+///
+/// # Errors
+/// E02xx, E03xx (shapes and values), E04xx (training program), all that are found; and what `schemas` gives.
+pub fn build(
+    model: &Model,
+    sources: &SourceMap,
+    schemas: &Schemas<'_>,
+) -> Result<(Compiled, Diagnostics), Diagnostics> {
+    let consts = Consts::new(model)?;
+    let mut b = Builder::new(model, sources, schemas, consts);
+    if let Some(first) = model.trains.first() {
+        b.train.batch = b.batch_of(&first.item.stmts);
+    } else {
+        b.train.batch = 2;
+    }
+    for i in 0..model.networks.len() {
+        b.check_network(i);
+    }
+    let mut trains = Vec::new();
+    for i in 0..model.trains.len() {
+        if b.fatal {
+            break;
+        }
+        if let Some(t) = b.build_train(i) {
+            trains.push(t);
+        }
+    }
+    if b.diags.has_errors() {
+        return Err(b.diags);
+    }
+    let networks = model
+        .networks
+        .iter()
+        .zip(&b.nets)
+        .map(|(n, meta)| NetworkInfo {
+            name: n.name.name.clone(),
+            role: n.role,
+            inputs: meta.inputs.clone(),
+            outputs: meta.outputs.clone(),
+            layers: meta.rows.clone(),
+        })
+        .collect();
+    let mut warnings = Diagnostics::default();
+    b.diags.items().iter().filter(|d| d.severity == Severity::Warning).for_each(|d| warnings.push(d.clone()));
+    let data = b.data.into_iter().map(|d| d.1).collect();
+    Ok((Compiled { tensors: b.decls, data, trains, networks }, warnings))
+}

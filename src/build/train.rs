@@ -1,0 +1,645 @@
+//! The iteration of a `train`: players' updates as one pure function.
+
+use super::ctx::{Builder, Gx, Moment, TrainCx};
+use super::expr::Env;
+use super::program::{Every, Iteration, TrainProgram};
+use super::text;
+use super::value::{Value, describe};
+use crate::diag::Diagnostic;
+use crate::graph::{Binary, DType, Name, NodeId};
+use crate::layers::optimiser::{self, OptimiserSpec};
+use crate::layers::{Class, Kind, table};
+use crate::model::walk;
+use crate::source::Span;
+use crate::syntax::ast::{
+    self, Expr, ExprKind, Ident, Player, PlayerLineKind, Setting, TrainStmt, TrainStmtKind,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most variants of an iteration's graph.
+const MAX_VARIANTS: usize = 16;
+
+/// A player as it is written.
+pub(super) struct PlayerCx<'m> {
+    name: &'m Ident,
+    nets: Vec<usize>,
+    lets: Vec<(&'m [Ident], &'m Expr)>,
+    /// Objective, its period's bit and period.
+    terms: Vec<(&'m Expr, Option<(usize, u64)>)>,
+    using: Option<&'m Expr>,
+    repeat: usize,
+    batch: usize,
+}
+
+/// A `train`'s statements, sorted.
+#[derive(Default)]
+pub(super) struct Plan<'m> {
+    settings: BTreeMap<u8, (&'m Expr, Span)>,
+    epochs: Option<(&'m Expr, Option<&'m Ident>, Span)>,
+    players: Vec<&'m Player>,
+    /// `every`.
+    pub every: Vec<(&'m Expr, &'m [ast::Action], Span)>,
+    /// `expect`.
+    pub expects: Vec<(&'m Expr, Option<&'m Expr>, Span)>,
+    draws: usize,
+}
+
+impl<'m> Builder<'m> {
+    fn sort(&mut self, stmts: &'m [TrainStmt], plan: &mut Plan<'m>) {
+        for s in stmts {
+            match &s.kind {
+                TrainStmtKind::Let(ids, e) => self.train.lets.push((ids, e)),
+                TrainStmtKind::Draw { names, from, per } => {
+                    plan.draws += 1;
+                    self.read_draw(names, from, *per, s.span, plan.draws - 1);
+                }
+                TrainStmtKind::Player(p) => plan.players.push(p),
+                TrainStmtKind::Every(n, actions) => plan.every.push((n, actions, s.span)),
+                TrainStmtKind::Expect(e, after) => plan.expects.push((e, after.as_ref(), s.span)),
+                TrainStmtKind::Setting(k, e) => {
+                    plan.settings.insert(*k as u8, (e, s.span));
+                }
+                TrainStmtKind::Epochs(e, of) => plan.epochs = Some((e, of.as_ref(), s.span)),
+                TrainStmtKind::If(cond, inner) => match self.eval(&mut Env::default(), cond) {
+                    Value::Bool(true) => self.sort(inner, plan),
+                    Value::Bool(false) | Value::Error => {}
+                    other => {
+                        let found = other.describe();
+                        self.error("E0303", cond.span, "`if` takes a condition known when compiling", format!("this is {found}"));
+                    }
+                },
+                TrainStmtKind::Loss(name, _) | TrainStmtKind::Trick(name, _) => {
+                    let name = name.name.clone();
+                    self.unavailable(&name, s.span);
+                }
+            }
+        }
+    }
+
+    fn setting(&mut self, plan: &Plan<'m>, which: Setting, min: f64, what: &str) -> Option<(u64, Span)> {
+        let &(e, span) = plan.settings.get(&(which as u8))?;
+        match self.eval(&mut Env::default(), e) {
+            Value::Num(v) if v.fract() == 0.0 && v >= min && v < 2f64.powi(53) => Some((v as u64, span)),
+            Value::Error => None,
+            other => {
+                let found = other.describe();
+                self.error("E0463", e.span, format!("`{what}` is a whole number of at least {min}"), format!("this is {found}"));
+                None
+            }
+        }
+    }
+
+    fn word(&mut self, plan: &Plan<'m>, which: Setting, words: &[&str]) -> Option<(String, Span)> {
+        let &(e, _) = plan.settings.get(&(which as u8))?;
+        match &e.kind {
+            ExprKind::Name(n) if words.contains(&n.as_str()) => Some((n.clone(), e.span)),
+            _ => {
+                let list = words.join(", ");
+                self.error("E0463", e.span, format!("one of {list}"), "not one of them");
+                None
+            }
+        }
+    }
+
+    /// Number of samples in a minibatch of a `train`, for the checks that come before it.
+    pub fn batch_of(&mut self, stmts: &'m [TrainStmt]) -> usize {
+        let batch = stmts.iter().find_map(|s| match &s.kind {
+            TrainStmtKind::Setting(Setting::Batch, e) => Some(e),
+            _ => None,
+        });
+        match batch.map(|e| self.eval(&mut Env::default(), e)) {
+            Some(Value::Num(v)) if v >= 1.0 && v <= 2f64.powi(24) => v as usize,
+            _ => 2,
+        }
+    }
+
+    /// Builds a `train`.
+    pub fn build_train(&mut self, index: usize) -> Option<TrainProgram> {
+        let entry = &self.model.trains[index];
+        let train: &'m ast::Train = &entry.item;
+        let name = train.name.as_ref().map_or_else(|| "train".to_string(), |n| n.name.clone());
+        self.train = TrainCx { index, name: name.clone(), ..TrainCx::default() };
+        self.moment = Moment::default();
+        let mut plan = Plan::default();
+        self.sort(&train.stmts, &mut plan);
+        self.find_wrt(train);
+        let head = train.name.as_ref().map_or(Span { end: entry.span.start + 5, ..entry.span }, |n| n.span);
+        let batch = self.setting(&plan, Setting::Batch, 1.0, "batch");
+        let batch = match batch {
+            Some((b, span)) if b > 1 << 24 => {
+                self.error("E0463", span, "a minibatch is too large", "at most 2^24 samples");
+                return None;
+            }
+            Some((b, _)) => b as usize,
+            None => {
+                if !plan.settings.contains_key(&(Setting::Batch as u8)) {
+                    self.error("E0463", head, "`batch` is missing", "write, say, `batch 64` in this `train`");
+                }
+                return None;
+            }
+        };
+        self.train.batch = batch;
+        let seed = self.setting(&plan, Setting::Seed, 0.0, "seed").map_or(0, |s| s.0);
+        let steps = self.steps(&plan, batch, head)?;
+        if let Some((w, span)) = self.word(&plan, Setting::Precision, &["f32", "tf32", "bf16", "f16"])
+            && w != "f32"
+        {
+            self.report(
+                Diagnostic::warning("W0454", format!("`precision {w}` is computed in f32 by this version"))
+                    .at(span, "has no effect yet"),
+            );
+        }
+        let simultaneous = self
+            .word(&plan, Setting::Order, &["sequential", "simultaneous"])
+            .is_some_and(|(w, _)| w == "simultaneous");
+        let mut periods = Vec::new();
+        let mut players = Vec::new();
+        for p in plan.players.clone() {
+            if let Some(p) = self.player(p, batch, simultaneous, &mut periods) {
+                players.push(p);
+            }
+        }
+        let every = self.every(&plan);
+        let masks = self.masks(&periods, steps, &players)?;
+        let mut iterations = Vec::new();
+        for _ in 0..2 {
+            let averages = self.train.averages.len();
+            iterations = masks.iter().filter_map(|&m| self.iteration(&players, m, simultaneous)).collect();
+            // An average that a player itself uses is known only now.
+            if averages == self.train.averages.len() || self.fatal {
+                break;
+            }
+        }
+        let lines = self.train.lines.len();
+        for i in &mut iterations {
+            i.fresh.resize(lines, 0);
+        }
+        let expects = self.expects(&plan, &every);
+        if self.failed() {
+            return None;
+        }
+        Some(TrainProgram {
+            name,
+            span: entry.span,
+            batch,
+            steps,
+            seed,
+            lines: self.train.lines.iter().map(|l| l.1.clone()).collect(),
+            periods,
+            iterations,
+            players: players.iter().map(|p| p.name.name.clone()).collect(),
+            every,
+            expects,
+        })
+    }
+
+    fn every(&mut self, plan: &Plan<'m>) -> Vec<Every> {
+        let mut out = Vec::new();
+        for &(n, actions, _) in &plan.every {
+            let steps = match self.eval(&mut Env::default(), n) {
+                Value::Num(v) if v.fract() == 0.0 && v >= 1.0 && v < 2f64.powi(53) => v as u64,
+                Value::Error => continue,
+                other => {
+                    let found = other.describe();
+                    self.error("E0463", n.span, "a period is a whole number of at least 1", format!("this is {found}"));
+                    continue;
+                }
+            };
+            let actions = actions.iter().filter_map(|a| self.action(a)).collect();
+            out.push(Every { steps, actions });
+        }
+        out
+    }
+
+    fn steps(&mut self, plan: &Plan<'m>, batch: usize, head: Span) -> Option<u64> {
+        if let Some((e, of, span)) = plan.epochs {
+            let epochs = match self.eval(&mut Env::default(), e) {
+                Value::Num(v) if v > 0.0 && v < 2f64.powi(53) => v,
+                Value::Error => return None,
+                other => {
+                    let found = other.describe();
+                    self.error("E0463", e.span, "`epochs` is a number above 0", format!("this is {found}"));
+                    return None;
+                }
+            };
+            let set = match of {
+                Some(id) => {
+                    let index = self.model.data.iter().position(|d| d.name.name == id.name);
+                    index.and_then(|i| self.use_data(i))?
+                }
+                None => {
+                    let sets: BTreeSet<usize> = self.train.draws.iter().filter_map(|d| d.field).map(|f| f.0).collect();
+                    match sets.into_iter().collect::<Vec<_>>()[..] {
+                        [one] => one,
+                        _ => {
+                            self.report(
+                                Diagnostic::error("E0463", "`epochs` of which data set?")
+                                    .at(span, "the draws use none, or several")
+                                    .help("write `epochs n of S`"),
+                            );
+                            return None;
+                        }
+                    }
+                }
+            };
+            let Some(rows) = self.data[set].2.rows else {
+                self.error("E0463", span, "`epochs` of endless data", "write `steps n`");
+                return None;
+            };
+            return Some((epochs * (rows / batch) as f64) as u64);
+        }
+        match self.setting(plan, Setting::Steps, 0.0, "steps") {
+            Some((n, _)) => Some(n),
+            None => {
+                if !plan.settings.contains_key(&(Setting::Steps as u8)) {
+                    self.error("E0463", head, "`steps` or `epochs` is missing", "how long does this `train` run?");
+                }
+                None
+            }
+        }
+    }
+
+    /// Names that `grad` differentiates by, anywhere in the `train`.
+    fn find_wrt(&mut self, train: &'m ast::Train) {
+        let mut found = Vec::new();
+        for_exprs(&train.stmts, &mut |e| {
+            walk::expr(e, &mut |e| {
+                if let ExprKind::Call(f, args) = &e.kind
+                    && matches!(&f.kind, ExprKind::Name(n) if n == "grad")
+                    && let Some(a) = args.args.get(1)
+                    && let ExprKind::Name(n) = &a.value.kind
+                {
+                    found.push(n.clone());
+                }
+                true
+            });
+        });
+        self.train.wrt.extend(found);
+    }
+
+    fn player(
+        &mut self,
+        p: &'m Player,
+        batch: usize,
+        simultaneous: bool,
+        periods: &mut Vec<u64>,
+    ) -> Option<PlayerCx<'m>> {
+        let own = [p.name.clone()];
+        let updates = if p.updates.is_empty() { &own[..] } else { &p.updates[..] };
+        let mut nets = Vec::new();
+        for u in updates {
+            match self.model.networks.iter().position(|n| n.name.name == u.name) {
+                Some(i) => nets.push(i),
+                None => {
+                    self.report(
+                        Diagnostic::error("E0462", format!("there is no network `{}` to update", u.name))
+                            .at(u.span, "not a network")
+                            .help("a player updates the network of its name, or those after `updates`"),
+                    );
+                }
+            }
+        }
+        let mut cx = PlayerCx { name: &p.name, nets, lets: vec![], terms: vec![], using: None, repeat: 1, batch };
+        for line in &p.lines {
+            match &line.kind {
+                PlayerLineKind::Let(ids, e) => cx.lets.push((ids, e)),
+                PlayerLineKind::Minimize(e, None) => cx.terms.push((e, None)),
+                PlayerLineKind::Minimize(e, Some(k)) => {
+                    let k = self.player_count(k, "a period")?;
+                    if periods.len() >= 64 {
+                        self.error("E0454", line.span, "too many `every` lines", "at most 64");
+                        return None;
+                    }
+                    cx.terms.push((e, Some((periods.len(), k as u64))));
+                    periods.push(k as u64);
+                }
+                PlayerLineKind::Using(e) => cx.using = Some(e),
+                PlayerLineKind::Repeat(e) => cx.repeat = self.player_count(e, "`repeat`")?,
+                PlayerLineKind::Batch(e) => cx.batch = self.player_count(e, "`batch`")?,
+            }
+        }
+        if simultaneous && cx.repeat != 1 {
+            self.error("E0460", p.name.span, "`order simultaneous` needs `repeat 1`", "this player repeats");
+        }
+        if cx.using.is_none() {
+            self.report(
+                Diagnostic::error("E0456", format!("player `{}` has no optimiser", p.name.name))
+                    .at(p.name.span, "nothing says how it learns")
+                    .help("write `using adam(lr: 2e-4)` in it"),
+            );
+        }
+        if cx.terms.is_empty() {
+            self.report(
+                Diagnostic::error("E0450", format!("player `{}` has no objective", p.name.name))
+                    .at(p.name.span, "nothing to minimise")
+                    .help("write `minimize …` in it, or a `loss` in the `train`"),
+            );
+            return None;
+        }
+        Some(cx)
+    }
+
+    fn player_count(&mut self, e: &'m Expr, what: &str) -> Option<usize> {
+        match self.eval(&mut Env::default(), e) {
+            Value::Num(v) if v.fract() == 0.0 && v >= 1.0 && v <= 2f64.powi(24) => Some(v as usize),
+            Value::Error => None,
+            other => {
+                let found = other.describe();
+                self.error("E0463", e.span, format!("{what} is a whole number of at least 1"), format!("this is {found}"));
+                None
+            }
+        }
+    }
+
+    /// Which combinations of `every` lines occur.
+    fn masks(&mut self, periods: &[u64], steps: u64, players: &[PlayerCx<'m>]) -> Option<Vec<u64>> {
+        let mut masks = BTreeSet::new();
+        let gcd = |a: u64, b: u64| {
+            let (mut a, mut b) = (a, b);
+            while b > 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let cycle = periods.iter().fold(1u64, |l, &k| (l / gcd(l, k)).saturating_mul(k));
+        // Any combination that occurs does so within the first products of the periods; far ones are never met.
+        for t in 1..=cycle.min(steps.max(1)).min(2_000_000) {
+            let mask = periods.iter().enumerate().filter(|(_, k)| t.is_multiple_of(**k)).map(|(i, _)| 1 << i).sum();
+            masks.insert(mask);
+            if masks.len() > MAX_VARIANTS {
+                let span = players.iter().flat_map(|p| &p.terms).find(|t| t.1.is_some()).map(|t| t.0.span);
+                self.error(
+                    "E0454",
+                    span.unwrap_or_default(),
+                    format!("`every` lines of players meet in more than {MAX_VARIANTS} ways"),
+                    "choose periods that divide each other",
+                );
+                return None;
+            }
+        }
+        Some(masks.into_iter().collect())
+    }
+
+    /// One iteration with the `every` lines of `mask`.
+    fn iteration(&mut self, players: &[PlayerCx<'m>], mask: u64, simultaneous: bool) -> Option<Iteration> {
+        self.gx = Gx::new();
+        let mut outputs: Vec<(Name, NodeId)> = Vec::new();
+        let mut waiting = Vec::new();
+        for p in players {
+            let mut last = None;
+            for r in 0..p.repeat {
+                self.moment = Moment {
+                    tag: format!("{}.{r}", p.name.name),
+                    update: true,
+                    batch: p.batch,
+                    lets: p.lets.clone(),
+                    ..Moment::default()
+                };
+                let (loss, names, grads) = self.gradients(p, mask)?;
+                last = Some(loss);
+                let moment = (p, r, names, grads);
+                if simultaneous {
+                    waiting.push(moment);
+                } else {
+                    self.update(&moment.0, moment.1, &moment.2, &moment.3)?;
+                }
+                if !self.within_limits(self.gx.graph.nodes().len(), p.name.span) {
+                    return None;
+                }
+            }
+            if let Some(loss) = last {
+                outputs.push((format!("loss:{}", p.name.name).into(), loss));
+            }
+        }
+        for (p, r, names, grads) in waiting {
+            self.moment = Moment {
+                tag: format!("{}.{r}", p.name.name),
+                update: true,
+                batch: p.batch,
+                lets: p.lets.clone(),
+                ..Moment::default()
+            };
+            self.update(p, r, &names, &grads)?;
+        }
+        self.advance_averages();
+        let params: Vec<_> = self.gx.params.iter().map(|(n, &v)| (format!("param:{n}").into(), v)).collect();
+        let states: Vec<_> = self.gx.states.iter().map(|(n, &v)| (format!("state:{n}").into(), v)).collect();
+        let gx = std::mem::replace(&mut self.gx, Gx::new());
+        let outputs: Vec<_> = params.into_iter().chain(states).chain(outputs).collect();
+        let graph = super::extract::extract(&gx.graph, &outputs);
+        Some(Iteration { mask, graph, inputs: gx.inputs, fresh: gx.fresh })
+    }
+
+    /// A player's objective and its gradients by all parameters it updates.
+    fn gradients(&mut self, p: &PlayerCx<'m>, mask: u64) -> Option<(NodeId, Vec<Name>, Vec<NodeId>)> {
+        let counts = |t: &Option<(usize, u64)>| t.is_none_or(|(bit, _)| mask >> bit & 1 == 1);
+        // Lets that an objective needs, in the order of the text: the order in which statistics are taken.
+        let mut needed: BTreeSet<String> = BTreeSet::new();
+        for (e, period) in &p.terms {
+            if counts(period) {
+                needed.extend(walk::names(e));
+            }
+        }
+        for (ids, e) in p.lets.iter().rev() {
+            if ids.iter().any(|i| needed.contains(&i.name)) {
+                needed.extend(walk::names(e));
+            }
+        }
+        for &(ids, e) in &p.lets {
+            if ids.iter().any(|i| needed.contains(&i.name)) {
+                self.define(ids, e);
+            }
+        }
+        let mut total: Option<NodeId> = None;
+        let mut ok = true;
+        for (i, (e, period)) in p.terms.iter().enumerate() {
+            if !counts(period) {
+                continue;
+            }
+            let mut env = Env::line(format!("{}.minimize{}", p.name.name, i + 1));
+            let v = self.eval(&mut env, e);
+            let Some(mut node) = self.objective(&v, e) else {
+                ok = false;
+                continue;
+            };
+            if let Some((_, k)) = period {
+                node = self.gx.graph.scale(node, *k as f64);
+            }
+            total = Some(match total {
+                Some(t) => self.gx.graph.add(t, node),
+                None => node,
+            });
+        }
+        if !ok || self.fatal {
+            return None;
+        }
+        let loss = match total {
+            Some(t) => t,
+            None => self.gx.graph.scalar(0.0),
+        };
+        let mut names = Vec::new();
+        for &n in &p.nets {
+            self.check_network(n);
+            names.extend(self.nets[n].params.iter().filter(|x| !names.contains(*x)).cloned().collect::<Vec<_>>());
+        }
+        let wrt: Vec<NodeId> = names.iter().map(|n| self.param_value(n)).collect();
+        let found = crate::grad::grad(&mut self.gx.graph, loss, None, &wrt);
+        if total.is_some() {
+            self.warn_unreached(p, &names, &found);
+        }
+        let grads = found.iter().zip(&wrt).map(|(d, &w)| d.unwrap_or_else(|| self.gx.graph.zeros_like(w))).collect();
+        Some((loss, names, grads))
+    }
+
+    fn warn_unreached(&mut self, p: &PlayerCx<'m>, names: &[Name], found: &[Option<NodeId>]) {
+        for &n in &p.nets {
+            let own = &self.nets[n].params;
+            let reached = names.iter().zip(found).any(|(x, d)| d.is_some() && own.contains(x));
+            if !reached && !own.is_empty() && !self.nets[n].broken {
+                let net = self.model.networks[n].name.name.clone();
+                self.report(
+                    Diagnostic::warning("W0451", format!("the objective of `{}` does not reach `{net}`", p.name.name))
+                        .at(p.name.span, format!("`{net}` stays as it is")),
+                );
+            }
+        }
+    }
+
+    /// An objective must be one number for all samples.
+    fn objective(&mut self, v: &Value, e: &'m Expr) -> Option<NodeId> {
+        let t = self.tensor(v, e.span)?;
+        if t.kind == Kind::Real && !t.sample && t.shape.is_empty() {
+            return Some(t.node);
+        }
+        let what = if t.sample { "one a sample" } else { "a tensor" };
+        let d = Diagnostic::error("E0450", "an objective is one number for the whole batch").at(
+            e.span,
+            format!("this is {} ({})", if t.sample { "one number a sample" } else { what }, describe(&t)),
+        );
+        let source = self.sources.text(e.span);
+        let source = if source.is_empty() { text::expr(e) } else { source.to_string() };
+        self.report(d.help("write `mean(…)`: the average over the batch").patch(e.span, format!("mean({source})")));
+        None
+    }
+
+    /// Applies a player's optimiser.
+    fn update(&mut self, p: &PlayerCx<'m>, r: usize, names: &[Name], grads: &[NodeId]) -> Option<()> {
+        let using = p.using?;
+        let spec = self.optimiser(p, using)?;
+        let mut grads = grads.to_vec();
+        if let Some(c) = spec.clip_norm {
+            grads = optimiser::clip_norm(&mut self.gx.graph, &grads, c);
+        }
+        let iteration = self.gx.iteration();
+        let g = &mut self.gx.graph;
+        let mut t = g.cast(iteration, DType::F32);
+        t = g.scale(t, p.repeat as f64);
+        t = g.offset(t, r as f64 + 1.0 - p.repeat as f64);
+        let lr = spec.lr_node(g);
+        let index = self.train.index;
+        let prefix = if index == 0 { "opt:".to_string() } else { format!("opt{}:", index + 1) };
+        for (name, grad) in names.iter().zip(grads) {
+            let param = self.param_value(name);
+            let ty = self.gx.graph.ty(param).clone();
+            let states: Vec<Name> =
+                spec.state_names().iter().map(|s| format!("{prefix}{}.{name}.{s}", p.name.name).into()).collect();
+            let mut old = Vec::new();
+            for s in &states {
+                self.declare_state(s, ty.clone(), crate::layers::Init::Constant(0.0), Some(index));
+                old.push(self.state_value(s, &ty));
+            }
+            let origin = crate::graph::Origin { span: using.span, path: (&**name).into(), order: 0 };
+            let before = self.gx.graph.set_origin(origin);
+            let (value, next) = optimiser::step(&mut self.gx.graph, &spec, param, grad, &old, t, lr);
+            // What comes later sees the new value as a constant: only its own player differentiates by it.
+            let value = self.gx.graph.stop(value);
+            self.gx.graph.set_origin(before);
+            self.gx.params.insert(name.clone(), value);
+            self.gx.stands_for.insert(value, name.clone());
+            for (s, v) in states.into_iter().zip(next) {
+                self.gx.states.insert(s, v);
+            }
+        }
+        Some(())
+    }
+
+    fn optimiser(&mut self, p: &PlayerCx<'m>, e: &'m Expr) -> Option<OptimiserSpec> {
+        let mut env = Env::line(format!("{}.using", p.name.name));
+        let (name, args, at) = match &e.kind {
+            ExprKind::Name(n) => (n.as_str(), &[][..], e.span),
+            ExprKind::Call(f, a) => match &f.kind {
+                ExprKind::Name(n) => (n.as_str(), &a.args[..], f.span),
+                _ => ("", &[][..], f.span),
+            },
+            _ => ("", &[][..], e.span),
+        };
+        let Some(sig) = table::lookup(Class::Optimiser, name) else {
+            let d = Diagnostic::error("E0456", format!("there is no optimiser `{name}`")).at(at, "not an optimiser");
+            self.report(match table::nearest(name, table::names(Class::Optimiser)) {
+                Some(n) => d.help(format!("did you mean `{n}`?")),
+                None => d.help("one of sgd, adam, adamw, rmsprop, adagrad, lion"),
+            });
+            return None;
+        };
+        let bound = self.bind(&mut env, sig, args, e.span)?;
+        match OptimiserSpec::parse(&bound) {
+            Ok(s) => Some(s),
+            Err(err) => {
+                self.refused(&env, err, e.span);
+                None
+            }
+        }
+    }
+
+    /// Averages take the iteration's new parameters.
+    fn advance_averages(&mut self) {
+        for a in self.train.averages.clone() {
+            for name in self.nets[a.network].params.clone() {
+                let full: Name = format!("{}{name}", a.prefix).into();
+                let ty = self.decl(&name).map(|d| d.ty.clone()).unwrap_or_else(|| crate::graph::Type::f32([]));
+                let iteration = self.gx.iteration();
+                let new = self.param_value(&name);
+                let g = &mut self.gx.graph;
+                let first = g.param(name.clone(), &ty.shape);
+                let old = g.state(full.clone(), ty.clone());
+                let one = g.splat(1.0, crate::graph::Type::u32([]));
+                let begins = g.eq(iteration, one);
+                let old = g.select(begins, first, old);
+                let kept = g.scale(old, a.decay);
+                let taken = g.scale(new, 1.0 - a.decay);
+                let mut next = g.add(kept, taken);
+                if a.start > 0 {
+                    let start = g.splat(a.start as f64, crate::graph::Type::u32([]));
+                    let before = g.binary(Binary::Le, iteration, start);
+                    next = g.select(before, new, next);
+                }
+                self.gx.states.insert(full, next);
+            }
+        }
+    }
+}
+
+/// All expressions of statements of `train`.
+fn for_exprs<'m>(stmts: &'m [TrainStmt], f: &mut dyn FnMut(&'m Expr)) {
+    for s in stmts {
+        match &s.kind {
+            TrainStmtKind::Let(_, e) => f(e),
+            TrainStmtKind::Player(p) => {
+                for l in &p.lines {
+                    match &l.kind {
+                        PlayerLineKind::Let(_, e) | PlayerLineKind::Minimize(e, _) => f(e),
+                        PlayerLineKind::Using(_) | PlayerLineKind::Repeat(_) | PlayerLineKind::Batch(_) => {}
+                    }
+                }
+            }
+            TrainStmtKind::If(_, inner) => for_exprs(inner, f),
+            TrainStmtKind::Every(..)
+            | TrainStmtKind::Draw { .. }
+            | TrainStmtKind::Loss(..)
+            | TrainStmtKind::Trick(..)
+            | TrainStmtKind::Expect(..)
+            | TrainStmtKind::Setting(..)
+            | TrainStmtKind::Epochs(..) => {}
+        }
+    }
+}
