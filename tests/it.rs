@@ -1,5 +1,6 @@
 //! Integration tests, one binary.
 
+mod build;
 mod errors;
 mod golden_ops;
 mod golden_util;

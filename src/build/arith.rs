@@ -131,7 +131,8 @@ impl<'m> Builder<'m> {
     /// A refusal of a built-in as a diagnostic, with the shapes so far.
     pub fn refused(&mut self, env: &Env<'m>, e: LayerError, span: Span) -> Value {
         let mut d = Diagnostic::error(e.code, e.message).at(e.arg.unwrap_or(span), "here");
-        if e.arg.is_some_and(|a| a != span && !(a.file == span.file && a.start >= span.start && a.end <= span.end)) {
+        if e.arg.is_some_and(|a| a != span && !(a.file == span.file && a.start >= span.start && a.end <= span.end))
+        {
             d = d.label(span, "in this");
         }
         if let Some(help) = e.help {

@@ -59,11 +59,21 @@ impl<'m> Builder<'m> {
                 }
                 let Some(t) = self.tensor(&v, e.span) else { return };
                 let Some(net) = &mut env.net else { return };
-                net.story.push(Step { text: format!("out {}", name.name), shape: shape_text(&t.shape), span: stmt.span });
+                net.story.push(Step {
+                    text: format!("out {}", name.name),
+                    shape: shape_text(&t.shape),
+                    span: stmt.span,
+                });
                 if net.outs.iter().any(|(n, _)| *n == name.name) {
-                    self.error("E0325", name.span, format!("result `{}` is given twice", name.name), "the second time");
+                    self.error(
+                        "E0325",
+                        name.span,
+                        format!("result `{}` is given twice", name.name),
+                        "the second time",
+                    );
                 } else {
                     net.outs.push((&name.name, t));
+                    env.vars.push((&name.name, v));
                 }
             }
             StmtKind::Tap(name) => {
@@ -74,7 +84,12 @@ impl<'m> Builder<'m> {
                 let Some(t) = self.tensor(&it, name.span) else { return };
                 let Some(net) = &mut env.net else { return };
                 if net.taps.iter().any(|(n, _)| *n == name.name) {
-                    self.error("E0325", name.span, format!("tap `{}` is given twice", name.name), "the second time");
+                    self.error(
+                        "E0325",
+                        name.span,
+                        format!("tap `{}` is given twice", name.name),
+                        "the second time",
+                    );
                 } else {
                     net.taps.push((name.name.clone(), t));
                 }
@@ -99,7 +114,9 @@ impl<'m> Builder<'m> {
             None => self.report(
                 Diagnostic::error("E0322", "`it` has no value yet")
                     .at(span, "a layer needs a value before it")
-                    .help("a body starts with `it` only if exactly one input is a tensor; else write `it = …` first"),
+                    .help(
+                        "a body starts with `it` only if exactly one input is a tensor; else write `it = …` first",
+                    ),
             ),
         }
     }
@@ -149,7 +166,12 @@ impl<'m> Builder<'m> {
             Value::Num(v) if v.fract() == 0.0 && (0.0..=2f64.powi(31)).contains(&v) => Some(v as usize),
             other => {
                 let text = other.describe();
-                self.error("E0303", e.span, "a count is a whole number known when compiling", format!("this is {text}"));
+                self.error(
+                    "E0303",
+                    e.span,
+                    "a count is a whole number known when compiling",
+                    format!("this is {text}"),
+                );
                 None
             }
         }
@@ -185,11 +207,7 @@ impl<'m> Builder<'m> {
         let outer = env.it.replace(it);
         let mut saved = (String::new(), Default::default(), None);
         if let Some(net) = &mut env.net {
-            saved = (
-                std::mem::replace(&mut net.path, path),
-                std::mem::take(&mut net.counters),
-                net.naming.take(),
-            );
+            saved = (std::mem::replace(&mut net.path, path), std::mem::take(&mut net.counters), net.naming.take());
         }
         self.body(env, body);
         if let Some(net) = &mut env.net {
@@ -220,7 +238,9 @@ impl<'m> Builder<'m> {
         if main.is_error() || side.is_error() {
             return self.broken(env);
         }
-        let (Some(a), Some(b)) = (self.tensor(&main, span), self.tensor(&side, span)) else { return self.broken(env) };
+        let (Some(a), Some(b)) = (self.tensor(&main, span), self.tensor(&side, span)) else {
+            return self.broken(env);
+        };
         if a.shape != b.shape || a.kind != Kind::Real || b.kind != Kind::Real {
             let (x, y) = (shape_text(&a.shape), shape_text(&b.shape));
             let mut d = Diagnostic::error("E0321", format!("the residual gives {x}, what it is added to is {y}"))
@@ -352,9 +372,7 @@ impl<'m> Builder<'m> {
         }
         let role = match shape[..] {
             [] | [_] => ParamRole::Plain,
-            [out, ref rest @ ..] => {
-                ParamRole::Weight { out_axis: 0, fan_in: rest.iter().product(), fan_out: out }
-            }
+            [out, ref rest @ ..] => ParamRole::Weight { out_axis: 0, fan_in: rest.iter().product(), fan_out: out },
         };
         let node = self.parameter(&net.app, &mods, &path, None, &shape, role, init, span);
         Value::Tensor(super::value::common(node, shape))

@@ -32,7 +32,10 @@ impl<'m> Builder<'m> {
                     let (message, help) = e.message(sig, &names);
                     let mut d = Diagnostic::error("E0206", message).at(span, "in this call").help(help);
                     if env.net.is_some() && sig.class == Class::Layer && sig.takes_input {
-                        d = d.note(format!("a layer in an expression takes its input first: `it |> {}(…)`", sig.name));
+                        d = d.note(format!(
+                            "a layer in an expression takes its input first: `it |> {}(…)`",
+                            sig.name
+                        ));
                     }
                     self.report(d);
                 }
@@ -107,7 +110,8 @@ impl<'m> Builder<'m> {
         let Some(sig) = table::lookup_call(name) else {
             let mut all: Vec<&str> = table::names(Class::Layer).chain(table::names(Class::Function)).collect();
             all.extend(self.model.blocks.iter().map(|b| b.name.name.as_str()));
-            let d = Diagnostic::error("E0201", format!("there is no layer or function `{name}`")).at(name_span, "not known");
+            let d = Diagnostic::error("E0201", format!("there is no layer or function `{name}`"))
+                .at(name_span, "not known");
             return self.report(match table::nearest(name, all) {
                 Some(n) => d.help(format!("did you mean `{n}`?")),
                 None if table::lookup(Class::Metric, name).is_some() => d.help("metrics are for `evaluate`"),
@@ -192,7 +196,8 @@ impl<'m> Builder<'m> {
                 Some(((v, first.value.span), rest))
             }
             _ => {
-                let mut d = Diagnostic::error("E0206", format!("`{name}` needs its input")).at(span, "nothing to apply it to");
+                let mut d = Diagnostic::error("E0206", format!("`{name}` needs its input"))
+                    .at(span, "nothing to apply it to");
                 if env.net.is_some() {
                     d = d.help(format!("write `it |> {name}`"));
                 }
@@ -265,7 +270,9 @@ impl<'m> Builder<'m> {
             scope.mods = mods;
         }
         let all_numbers = matches!(input, Some(layers::Value::Number(_)))
-            && args.iter().all(|a| matches!(a.value.kind, ExprKind::Number(_) | ExprKind::Neg(_) | ExprKind::Name(_)));
+            && args
+                .iter()
+                .all(|a| matches!(a.value.kind, ExprKind::Number(_) | ExprKind::Neg(_) | ExprKind::Name(_)));
         let result = layers::emit(&mut scope, sig, input, &bound);
         self.gx.graph.set_origin(before);
         if !self.within_limits(from, span) {
@@ -288,11 +295,7 @@ impl<'m> Builder<'m> {
             let text = format!("{}{}", sig.name, if args.is_empty() { String::new() } else { text::list(args) });
             net.story.push(Step { text: text.clone(), shape, span });
             if let Some(n) = self.checking.filter(|&n| n == net.app.net.index) {
-                let params = self.decls[declared..]
-                    .iter()
-                    .filter(|d| d.trained)
-                    .map(|d| d.ty.elements())
-                    .sum();
+                let params = self.decls[declared..].iter().filter(|d| d.trained).map(|d| d.ty.elements()).sum();
                 let flops = self.flops(from) / self.moment.batch.max(1) as u64;
                 if sig.batch && sig.class == Class::Layer || sig.name == "minibatch_stddev" {
                     self.nets[n].crosses.get_or_insert(path.clone());
@@ -369,9 +372,15 @@ impl<'m> Builder<'m> {
                 (_, Value::Error) => return Value::Error,
                 ("decay", Value::Num(v)) if (0.0..1.0).contains(&v) => decay = v,
                 ("start", Value::Num(v)) if v >= 0.0 && v.fract() == 0.0 && v < 2f64.powi(31) => start = v as usize,
-                ("decay", _) => return self.error("E0303", a.value.span, "`decay` is a number from 0 to below 1", "not this"),
-                ("start", _) => return self.error("E0303", a.value.span, "`start` is a whole number of iterations", "not this"),
-                _ => return self.error("E0206", a.value.span, "`ema` takes `decay` and `start`", "unknown argument"),
+                ("decay", _) => {
+                    return self.error("E0303", a.value.span, "`decay` is a number from 0 to below 1", "not this");
+                }
+                ("start", _) => {
+                    return self.error("E0303", a.value.span, "`start` is a whole number of iterations", "not this");
+                }
+                _ => {
+                    return self.error("E0206", a.value.span, "`ema` takes `decay` and `start`", "unknown argument");
+                }
             }
         }
         self.check_network(net.index);
@@ -388,7 +397,12 @@ impl<'m> Builder<'m> {
                     if let Some(d) = self.decl(&name).cloned() {
                         // Its first value is the parameter's, taken in the first iteration.
                         let name = format!("{prefix}{name}").into();
-                        self.declare(super::program::TensorDecl { name, trained: false, init: layers::Init::Constant(0.0), ..d });
+                        self.declare(super::program::TensorDecl {
+                            name,
+                            trained: false,
+                            init: layers::Init::Constant(0.0),
+                            ..d
+                        });
                     }
                 }
                 self.train.averages.push(Average { network: net.index, decay, start, prefix });
@@ -423,10 +437,17 @@ impl<'m> Builder<'m> {
     /// `grad(y, x)`: of the sum of y, which for one number a sample is each sample's own gradient.
     fn grad(&mut self, env: &mut Env<'m>, y: Value, y_span: Span, rest: &'m [Arg], span: Span) -> Value {
         let [only] = rest else {
-            return self.error("E0206", span, "`grad` takes a value and what to differentiate by", "written `grad(y, x)`");
+            return self.error(
+                "E0206",
+                span,
+                "`grad` takes a value and what to differentiate by",
+                "written `grad(y, x)`",
+            );
         };
         let x = self.eval(env, &only.value);
-        let (Some(y), Some(x)) = (self.tensor(&y, y_span), self.tensor(&x, only.value.span)) else { return Value::Error };
+        let (Some(y), Some(x)) = (self.tensor(&y, y_span), self.tensor(&x, only.value.span)) else {
+            return Value::Error;
+        };
         if y.kind != Kind::Real || y.shape.iter().product::<usize>() != 1 || y.shape.len() > 1 {
             let label = super::value::describe(&y);
             return self.report(

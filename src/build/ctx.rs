@@ -200,10 +200,7 @@ impl Gx {
             let args: Vec<NodeId> = node.args.iter().map(|a| self.canon[a.index()]).collect();
             let class = match node.op {
                 Op::Stop => args[0],
-                _ => *self
-                    .canon_index
-                    .entry((node.op.clone(), args, node.ty.clone()))
-                    .or_insert(NodeId(i as u32)),
+                _ => *self.canon_index.entry((node.op.clone(), args, node.ty.clone())).or_insert(NodeId(i as u32)),
             };
             self.canon.push(class);
         }
@@ -322,7 +319,13 @@ impl<'m> Builder<'m> {
     }
 
     /// An error at a place.
-    pub fn error(&mut self, code: &'static str, span: Span, title: impl Into<String>, label: impl Into<String>) -> Value {
+    pub fn error(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        title: impl Into<String>,
+        label: impl Into<String>,
+    ) -> Value {
         self.report(Diagnostic::error(code, title).at(span, label))
     }
 

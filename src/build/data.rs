@@ -71,7 +71,12 @@ impl<'m> Builder<'m> {
                 _ => break,
             }
         }
-        self.error("E0453", e.span, "a data item is a source and transforms", "this is neither a source nor a data set");
+        self.error(
+            "E0453",
+            e.span,
+            "a data item is a source and transforms",
+            "this is neither a source nor a data set",
+        );
         None
     }
 
@@ -123,13 +128,16 @@ impl<'m> Builder<'m> {
             ExprKind::Number(n) => Arg::Number(number(n)?),
             ExprKind::Str(s) => Arg::Str(s.clone()),
             ExprKind::Bool(b) => Arg::Bool(*b),
-            ExprKind::Name(n) if matches!(kind, ArgKind::Enum(_) | ArgKind::Column) || self.consts.get(n).is_none() => {
+            ExprKind::Name(n)
+                if matches!(kind, ArgKind::Enum(_) | ArgKind::Column) || self.consts.get(n).is_none() =>
+            {
                 Arg::Word(n.clone())
             }
             ExprKind::List(items) => {
                 Arg::List(items.iter().map(|i| self.data_arg(ArgKind::Any, i)).collect::<Option<_>>()?)
             }
-            ExprKind::Call(f, args) if matches!(&f.kind, ExprKind::Name(n) if table::lookup(Class::Source, n).is_some()) => {
+            ExprKind::Call(f, args) if matches!(&f.kind, ExprKind::Name(n) if table::lookup(Class::Source, n).is_some()) =>
+            {
                 let ExprKind::Name(n) = &f.kind else { return None };
                 Arg::Call(self.data_call(Class::Source, n, f.span, &args.args, e.span)?)
             }
@@ -287,7 +295,12 @@ impl<'m> Builder<'m> {
             return v;
         }
         let found = super::value::describe(t);
-        self.error("E0323", d.name.span, format!("`{}` is declared {}", d.name.name, shape_text(&shape)), format!("the data has {found}"))
+        self.error(
+            "E0323",
+            d.name.span,
+            format!("`{}` is declared {}", d.name.name, shape_text(&shape)),
+            format!("the data has {found}"),
+        )
     }
 
     fn draw_batch(&mut self, d: &Draw<'m>, data: usize, field: usize) -> Value {

@@ -50,7 +50,12 @@ impl<'m> Builder<'m> {
         let samples = match (first.samples, first.rows) {
             _ if first.constant => 1,
             (Some(n), Some(rows)) if n > rows => {
-                self.error("E0458", span, format!("{n} samples of data that has {rows} rows"), "in this evaluation");
+                self.error(
+                    "E0458",
+                    span,
+                    format!("{n} samples of data that has {rows} rows"),
+                    "in this evaluation",
+                );
                 return None;
             }
             (Some(n), _) => n,
@@ -136,9 +141,8 @@ impl<'m> Builder<'m> {
         span: Span,
     ) -> Option<Graph> {
         let g = &self.gx.graph;
-        let is_placeholder = |op: &Op| {
-            matches!(op, Op::Input(n) if accumulators.iter().any(|a| a.results.contains(n)))
-        };
+        let is_placeholder =
+            |op: &Op| matches!(op, Op::Input(n) if accumulators.iter().any(|a| a.results.contains(n)));
         let mut late = vec![false; g.nodes().len()];
         for (i, n) in g.nodes().iter().enumerate() {
             late[i] = is_placeholder(&n.op) || n.args.iter().any(|a| late[a.index()]);
@@ -147,7 +151,9 @@ impl<'m> Builder<'m> {
             self.report(
                 Diagnostic::error("E0458", "an average of the evaluation set within another one")
                     .at(span, "this would need two passes over the set")
-                    .help("average within the sample by `mean(x, axes: […])`, or over the chunk by `batch_mean(x)`"),
+                    .help(
+                        "average within the sample by `mean(x, axes: […])`, or over the chunk by `batch_mean(x)`",
+                    ),
             );
             return None;
         }
@@ -164,7 +170,12 @@ impl<'m> Builder<'m> {
             if !late[top.index()] && !matches!(node.op, Op::Const(_)) {
                 // One number that all chunks share, or each chunk has: its average goes in.
                 if node.ty != Type::f32([]) {
-                    self.error("E0458", span, "this evaluation cannot be split into chunks", "a tensor beside an average");
+                    self.error(
+                        "E0458",
+                        span,
+                        "this evaluation cannot be split into chunks",
+                        "a tensor beside an average",
+                    );
                     return None;
                 }
                 let name: Name = format!("common{}", taken.len()).into();
@@ -254,7 +265,12 @@ impl<'m> Builder<'m> {
         if let Some(e) = find("samples") {
             let Some(n) = self.extent(env, e) else { return Value::Error };
             if self.moment.samples.is_some_and(|m| m != n) {
-                return self.error("E0458", e.span, "two numbers of samples in one evaluation", "another one before");
+                return self.error(
+                    "E0458",
+                    e.span,
+                    "two numbers of samples in one evaluation",
+                    "another one before",
+                );
             }
             self.moment.samples = Some(n);
         }
@@ -266,14 +282,20 @@ impl<'m> Builder<'m> {
         let Some(data) = find("data") else { return Value::Error };
         if x.kind != Kind::Real || !x.sample {
             let found = describe(&x);
-            return self.error("E0458", input.1, format!("`{}` takes real samples", sig.name), format!("this is {found}"));
+            return self.error(
+                "E0458",
+                input.1,
+                format!("`{}` takes real samples", sig.name),
+                format!("this is {found}"),
+            );
         }
         let i = self.moment.metrics.len();
         let output: Name = format!("metric{i}").into();
         if sig.name == "swd" {
             let Some((data, field)) = self.data_of(data, true) else { return Value::Error };
             let Some(field) = field else { return Value::Error };
-            let fits = matches!(&self.data[data].2.fields[field].ty, crate::data::FieldType::Real(s) if *s == x.shape);
+            let fits =
+                matches!(&self.data[data].2.fields[field].ty, crate::data::FieldType::Real(s) if *s == x.shape);
             if !fits {
                 let found = describe(&x);
                 return self.report(
@@ -300,12 +322,21 @@ impl<'m> Builder<'m> {
         let dims = self.data[set].2.modes.as_ref().and_then(|m| m.centres.first()).map_or(0, Vec::len);
         if x.shape != [dims] {
             let found = describe(&x);
-            return self.error("E0458", input.1, format!("`modes` takes points [{dims}]"), format!("this is {found}"));
+            return self.error(
+                "E0458",
+                input.1,
+                format!("`modes` takes points [{dims}]"),
+                format!("this is {found}"),
+            );
         }
         let names = ["modes", "hq", "reverse_kl"];
         let results: Vec<Name> = names.iter().map(|n| format!("{output}.{n}").into()).collect();
         let outputs = names.iter().zip(&results).map(|(n, r)| (n.to_string(), self.placeholder(r))).collect();
-        self.moment.metrics.push(Accumulator { output: output.clone(), metric: Metric::Modes { data: set }, results });
+        self.moment.metrics.push(Accumulator {
+            output: output.clone(),
+            metric: Metric::Modes { data: set },
+            results,
+        });
         self.moment.metric_values.push((output, x.node));
         Value::Record(Rc::new(Record { outputs, taps: vec![] }))
     }
@@ -383,7 +414,8 @@ impl<'m> Builder<'m> {
         let mut out = Vec::new();
         for &(e, after, span) in &plan.expects {
             self.gx = Gx::new();
-            self.moment = Moment { tag: "expect".into(), batch: 1, numbers: Some(names.clone()), ..Moment::default() };
+            self.moment =
+                Moment { tag: "expect".into(), batch: 1, numbers: Some(names.clone()), ..Moment::default() };
             let after = match after.map(|a| (self.eval(&mut Env::default(), a), a.span)) {
                 None => None,
                 Some((Value::Num(v), _)) if v >= 0.0 && v.fract() == 0.0 && v < 2f64.powi(53) => Some(v as u64),
@@ -401,7 +433,12 @@ impl<'m> Builder<'m> {
                     let Some(t) = self.tensor(&other, e.span) else { continue };
                     if t.kind != Kind::Bool || t.sample || !t.shape.is_empty() {
                         let found = describe(&t);
-                        self.error("E0458", e.span, "`expect` takes a condition on evaluated numbers", format!("this is {found}"));
+                        self.error(
+                            "E0458",
+                            e.span,
+                            "`expect` takes a condition on evaluated numbers",
+                            format!("this is {found}"),
+                        );
                         continue;
                     }
                     t.node

@@ -48,9 +48,9 @@ impl<'m> Builder<'m> {
             ExprKind::It => match &env.it {
                 Some(v) => v.clone(),
                 None => self.report(
-                    Diagnostic::error("E0322", "`it` has no value yet")
-                        .at(e.span, "nothing came before")
-                        .help("a body starts with `it` only if exactly one input is a tensor; else write `it = …` first"),
+                    Diagnostic::error("E0322", "`it` has no value yet").at(e.span, "nothing came before").help(
+                        "a body starts with `it` only if exactly one input is a tensor; else write `it = …` first",
+                    ),
                 ),
             },
             ExprKind::Name(name) => self.name(env, name, e.span),
@@ -73,7 +73,12 @@ impl<'m> Builder<'m> {
                         Value::Error => Value::Error,
                         other => {
                             let text = other.describe();
-                            self.error("E0303", callee.span, "only functions and networks are called", format!("this is {text}"))
+                            self.error(
+                                "E0303",
+                                callee.span,
+                                "only functions and networks are called",
+                                format!("this is {text}"),
+                            )
                         }
                     }
                 }
@@ -159,7 +164,12 @@ impl<'m> Builder<'m> {
             .copied();
         if let Some((ids, e)) = found {
             if self.moment.open.iter().any(|o| o == name) {
-                return Some(self.error("E0453", span, format!("`{name}` needs itself"), "a let cannot use itself"));
+                return Some(self.error(
+                    "E0453",
+                    span,
+                    format!("`{name}` needs itself"),
+                    "a let cannot use itself",
+                ));
             }
             self.define(ids, e);
             return Some(self.moment.memo.get(name).cloned().unwrap_or(Value::Error));
@@ -235,11 +245,14 @@ impl<'m> Builder<'m> {
                 None if field.name == "output" && !r.outputs.is_empty() => Value::Tensor(r.outputs[0].1.clone()),
                 None => {
                     let names = r.names();
-                    let d = Diagnostic::error("E0324", format!("the network has no output or tap `{}`", field.name))
-                        .at(field.span, "not among its results");
+                    let d =
+                        Diagnostic::error("E0324", format!("the network has no output or tap `{}`", field.name))
+                            .at(field.span, "not among its results");
                     let d = match crate::layers::table::nearest(&field.name, names.iter().copied()) {
                         Some(near) => d.help(format!("did you mean `.{near}`?")),
-                        None if names.is_empty() => d.help("its only result has no name; `tap` names values within it"),
+                        None if names.is_empty() => {
+                            d.help("its only result has no name; `tap` names values within it")
+                        }
                         None => d.help(format!("it has {}", names.join(", "))),
                     };
                     self.report(d)
@@ -259,7 +272,12 @@ impl<'m> Builder<'m> {
             Value::Num(v) if v.fract() == 0.0 && v.abs() < 2f64.powi(31) => Some(v as i64),
             other => {
                 let text = other.describe();
-                self.error("E0303", e.span, "an index is a whole number known when compiling", format!("this is {text}"));
+                self.error(
+                    "E0303",
+                    e.span,
+                    "an index is a whole number known when compiling",
+                    format!("this is {text}"),
+                );
                 None
             }
         }
@@ -303,7 +321,12 @@ impl<'m> Builder<'m> {
             Value::Num(v) if v.fract() == 0.0 && v >= 1.0 && v <= 2f64.powi(31) => Some(v as usize),
             other => {
                 let text = other.describe();
-                self.error("E0307", e.span, "an extent is a whole number from 1 to 2^31", format!("this is {text}"));
+                self.error(
+                    "E0307",
+                    e.span,
+                    "an extent is a whole number from 1 to 2^31",
+                    format!("this is {text}"),
+                );
                 None
             }
         }
@@ -326,7 +349,9 @@ impl<'m> Builder<'m> {
                     Value::List(items) => items
                         .iter()
                         .map(|i| match i {
-                            Value::Num(v) if v.fract() == 0.0 && *v >= 1.0 && *v <= 2f64.powi(31) => Some(*v as usize),
+                            Value::Num(v) if v.fract() == 0.0 && *v >= 1.0 && *v <= 2f64.powi(31) => {
+                                Some(*v as usize)
+                            }
                             _ => None,
                         })
                         .collect(),

@@ -104,7 +104,9 @@ impl<'m> Builder<'m> {
         let mut ok = true;
         let first = input.into_iter().map(|i| (None, i.0, i.1));
         let values: Vec<_> = first
-            .chain(args.iter().map(|a| (a.name.as_ref(), self.eval(env, &a.value), a.value.span)).collect::<Vec<_>>())
+            .chain(
+                args.iter().map(|a| (a.name.as_ref(), self.eval(env, &a.value), a.value.span)).collect::<Vec<_>>(),
+            )
             .collect();
         for (word, v, at) in values {
             ok &= !v.is_error();
@@ -144,8 +146,13 @@ impl<'m> Builder<'m> {
                 }
             }
         }
-        let missing: Vec<&str> =
-            decl.inputs.iter().zip(&given).filter(|(_, g)| g.is_none()).map(|(i, _)| i.name.name.as_str()).collect();
+        let missing: Vec<&str> = decl
+            .inputs
+            .iter()
+            .zip(&given)
+            .filter(|(_, g)| g.is_none())
+            .map(|(i, _)| i.name.name.as_str())
+            .collect();
         if ok && !missing.is_empty() {
             self.report(
                 Diagnostic::error("E0323", format!("`{name}` needs {}", missing.join(", ")))
@@ -209,7 +216,8 @@ impl<'m> Builder<'m> {
                     && t.shape.iter().product::<usize>() == shape.iter().product::<usize>()
                 {
                     let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
-                    let fix = if shape.len() == 1 { "flatten".into() } else { format!("reshape({})", dims.join(", ")) };
+                    let fix =
+                        if shape.len() == 1 { "flatten".into() } else { format!("reshape({})", dims.join(", ")) };
                     d = d.help(format!("as many elements: `|> {fix}`"));
                 }
                 self.report(d);
@@ -250,10 +258,8 @@ impl<'m> Builder<'m> {
     /// Builds a network's body.
     fn instantiate(&mut self, app: App, args: Vec<Tensor>) -> Option<Record> {
         let decl: &'m Network = &self.model.networks[app.net.index];
-        let mut env = Env {
-            net: Some(NetEnv { path: decl.name.name.clone(), ..NetEnv::default() }),
-            ..Env::default()
-        };
+        let mut env =
+            Env { net: Some(NetEnv { path: decl.name.name.clone(), ..NetEnv::default() }), ..Env::default() };
         let mods = self.modifiers(&mut env, &Mods::default(), &decl.with);
         if let Some(net) = &mut env.net {
             net.app = Rc::new(app);
@@ -328,7 +334,12 @@ impl<'m> Builder<'m> {
                 for (n, _) in &outs {
                     if !results.iter().any(|r| r.name.name == *n) {
                         ok = false;
-                        self.error("E0325", *span, format!("`out {n}` is not among the declared results"), "declared here");
+                        self.error(
+                            "E0325",
+                            *span,
+                            format!("`out {n}` is not among the declared results"),
+                            "declared here",
+                        );
                     }
                 }
                 ok.then(|| Record { outputs, taps: env.net.map(|n| n.taps).unwrap_or_default() })

@@ -62,7 +62,8 @@ impl<'m> Builder<'m> {
             let name = &m.name.name;
             let Some(sig) = table::lookup(Class::Modifier, name) else {
                 let near = table::nearest(name, table::names(Class::Modifier));
-                let d = Diagnostic::error("E0201", format!("there is no modifier `{name}`")).at(m.name.span, "after `with`");
+                let d = Diagnostic::error("E0201", format!("there is no modifier `{name}`"))
+                    .at(m.name.span, "after `with`");
                 self.report(match near {
                     Some(n) => d.help(format!("did you mean `{n}`?")),
                     None => d,
@@ -111,8 +112,14 @@ impl<'m> Builder<'m> {
                     "two modifiers change how the same weights are used",
                     "choose one of spectral_norm, weight_norm and equalized",
                 );
-                if name == "spectral_norm" { mods.spectral = None } else { mods.weight_norm = false };
-                if name == "equalized" { mods.equalized = None };
+                if name == "spectral_norm" {
+                    mods.spectral = None
+                } else {
+                    mods.weight_norm = false
+                };
+                if name == "equalized" {
+                    mods.equalized = None
+                };
             }
         }
         mods

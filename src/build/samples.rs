@@ -108,7 +108,12 @@ impl<'m> Builder<'m> {
             Some((r, c)) => match (whole(r), whole(c)) {
                 (Some(r), Some(c)) if r * c <= MAX_CELLS => Some((r, c)),
                 _ => {
-                    self.error("E0459", span, format!("a grid has 1 to {MAX_CELLS} cells"), format!("this is {r} × {c}"));
+                    self.error(
+                        "E0459",
+                        span,
+                        format!("a grid has 1 to {MAX_CELLS} cells"),
+                        format!("this is {r} × {c}"),
+                    );
                     return None;
                 }
             },
@@ -122,7 +127,12 @@ impl<'m> Builder<'m> {
         let free = if row_axis.is_some() { 10 } else { (8 / panels.len()).max(1) };
         let cols = side(&col_axis, asked.map(|g| g.1), free);
         if rows * cols > MAX_CELLS {
-            self.error("E0459", span, format!("a picture has at most {MAX_CELLS} cells"), format!("this is {rows} × {cols}"));
+            self.error(
+                "E0459",
+                span,
+                format!("a picture has at most {MAX_CELLS} cells"),
+                format!("this is {rows} × {cols}"),
+            );
             return None;
         }
         self.moment.batch = rows * cols;
@@ -208,9 +218,8 @@ impl<'m> Builder<'m> {
         let gx = std::mem::replace(&mut self.gx, Gx::new());
         let rows = std::mem::take(&mut self.moment.rows);
         let graph = extract(&gx.graph, &outputs);
-        let used = |name: &str| {
-            graph.nodes().iter().any(|n| matches!(&n.op, crate::graph::Op::Input(i) if **i == *name))
-        };
+        let used =
+            |name: &str| graph.nodes().iter().any(|n| matches!(&n.op, crate::graph::Op::Input(i) if **i == *name));
         let rows = rows
             .into_iter()
             .filter(|r| used(&r.0))
@@ -254,7 +263,11 @@ impl<'m> Builder<'m> {
         match &e.kind {
             ExprKind::Name(n) => {
                 let Some(d) = drawn(self, n) else {
-                    self.report(Diagnostic::error("E0459", format!("`{n}` is not drawn")).at(e.span, "not a draw").help(help));
+                    self.report(
+                        Diagnostic::error("E0459", format!("`{n}` is not drawn"))
+                            .at(e.span, "not a draw")
+                            .help(help),
+                    );
                     return None;
                 };
                 let kind = match d.field {
@@ -268,7 +281,9 @@ impl<'m> Builder<'m> {
                     Kind::Class(k) => Some(Axis::Classes(&d.name.name, k)),
                     _ => {
                         self.report(
-                            Diagnostic::error("E0459", format!("`{n}` is not a label")).at(e.span, "has no classes").help(help),
+                            Diagnostic::error("E0459", format!("`{n}` is not a label"))
+                                .at(e.span, "has no classes")
+                                .help(help),
                         );
                         None
                     }
@@ -276,7 +291,12 @@ impl<'m> Builder<'m> {
             }
             ExprKind::Call(f, args) if matches!(&f.kind, ExprKind::Name(n) if n == "sweep") => {
                 let [code, lo, hi] = &args.args[..] else {
-                    self.error("E0459", e.span, "`sweep` takes a code and two numbers", "such as `sweep(u[0], -2, 2)`");
+                    self.error(
+                        "E0459",
+                        e.span,
+                        "`sweep` takes a code and two numbers",
+                        "such as `sweep(u[0], -2, 2)`",
+                    );
                     return None;
                 };
                 let (base, element) = match &code.value.kind {
@@ -310,7 +330,11 @@ impl<'m> Builder<'m> {
                 Some(Axis::Sweep(&d.name.name, 0, at, lo, hi, code.value.span))
             }
             _ => {
-                self.report(Diagnostic::error("E0459", "what runs along this axis?").at(e.span, "not a label or sweep").help(help));
+                self.report(
+                    Diagnostic::error("E0459", "what runs along this axis?")
+                        .at(e.span, "not a label or sweep")
+                        .help(help),
+                );
                 None
             }
         }
@@ -341,7 +365,12 @@ impl<'m> Builder<'m> {
                 };
                 if !fits || t.kind != Kind::Real {
                     let shape = shape_text(&t.shape);
-                    self.error("E0459", span, "`sweep` runs through one number", format!("`{name}` is {shape}: name one element"));
+                    self.error(
+                        "E0459",
+                        span,
+                        "`sweep` runs through one number",
+                        format!("`{name}` is {shape}: name one element"),
+                    );
                     return None;
                 }
                 let g = &mut self.gx.graph;

@@ -11,9 +11,7 @@ use crate::layers::optimiser::{self, OptimiserSpec};
 use crate::layers::{Class, Kind, table};
 use crate::model::walk;
 use crate::source::Span;
-use crate::syntax::ast::{
-    self, Expr, ExprKind, Ident, Player, PlayerLineKind, Setting, TrainStmt, TrainStmtKind,
-};
+use crate::syntax::ast::{self, Expr, ExprKind, Ident, Player, PlayerLineKind, Setting, TrainStmt, TrainStmtKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most variants of an iteration's graph.
@@ -65,7 +63,12 @@ impl<'m> Builder<'m> {
                     Value::Bool(false) | Value::Error => {}
                     other => {
                         let found = other.describe();
-                        self.error("E0303", cond.span, "`if` takes a condition known when compiling", format!("this is {found}"));
+                        self.error(
+                            "E0303",
+                            cond.span,
+                            "`if` takes a condition known when compiling",
+                            format!("this is {found}"),
+                        );
                     }
                 },
                 TrainStmtKind::Loss(name, _) | TrainStmtKind::Trick(name, _) => {
@@ -83,7 +86,12 @@ impl<'m> Builder<'m> {
             Value::Error => None,
             other => {
                 let found = other.describe();
-                self.error("E0463", e.span, format!("`{what}` is a whole number of at least {min}"), format!("this is {found}"));
+                self.error(
+                    "E0463",
+                    e.span,
+                    format!("`{what}` is a whole number of at least {min}"),
+                    format!("this is {found}"),
+                );
                 None
             }
         }
@@ -174,6 +182,10 @@ impl<'m> Builder<'m> {
         for i in &mut iterations {
             i.fresh.resize(lines, 0);
         }
+        // An evaluation that failed would be an unknown name here.
+        if self.failed() {
+            return None;
+        }
         let expects = self.expects(&plan, &every);
         if self.failed() {
             return None;
@@ -201,7 +213,12 @@ impl<'m> Builder<'m> {
                 Value::Error => continue,
                 other => {
                     let found = other.describe();
-                    self.error("E0463", n.span, "a period is a whole number of at least 1", format!("this is {found}"));
+                    self.error(
+                        "E0463",
+                        n.span,
+                        "a period is a whole number of at least 1",
+                        format!("this is {found}"),
+                    );
                     continue;
                 }
             };
@@ -228,7 +245,8 @@ impl<'m> Builder<'m> {
                     index.and_then(|i| self.use_data(i))?
                 }
                 None => {
-                    let sets: BTreeSet<usize> = self.train.draws.iter().filter_map(|d| d.field).map(|f| f.0).collect();
+                    let sets: BTreeSet<usize> =
+                        self.train.draws.iter().filter_map(|d| d.field).map(|f| f.0).collect();
                     match sets.into_iter().collect::<Vec<_>>()[..] {
                         [one] => one,
                         _ => {
@@ -345,7 +363,12 @@ impl<'m> Builder<'m> {
             Value::Error => None,
             other => {
                 let found = other.describe();
-                self.error("E0463", e.span, format!("{what} is a whole number of at least 1"), format!("this is {found}"));
+                self.error(
+                    "E0463",
+                    e.span,
+                    format!("{what} is a whole number of at least 1"),
+                    format!("this is {found}"),
+                );
                 None
             }
         }
@@ -487,7 +510,8 @@ impl<'m> Builder<'m> {
         if total.is_some() {
             self.warn_unreached(p, &names, &found);
         }
-        let grads = found.iter().zip(&wrt).map(|(d, &w)| d.unwrap_or_else(|| self.gx.graph.zeros_like(w))).collect();
+        let grads =
+            found.iter().zip(&wrt).map(|(d, &w)| d.unwrap_or_else(|| self.gx.graph.zeros_like(w))).collect();
         Some((loss, names, grads))
     }
 
@@ -498,8 +522,11 @@ impl<'m> Builder<'m> {
             if !reached && !own.is_empty() && !self.nets[n].broken {
                 let net = self.model.networks[n].name.name.clone();
                 self.report(
-                    Diagnostic::warning("W0451", format!("the objective of `{}` does not reach `{net}`", p.name.name))
-                        .at(p.name.span, format!("`{net}` stays as it is")),
+                    Diagnostic::warning(
+                        "W0451",
+                        format!("the objective of `{}` does not reach `{net}`", p.name.name),
+                    )
+                    .at(p.name.span, format!("`{net}` stays as it is")),
                 );
             }
         }
@@ -574,7 +601,8 @@ impl<'m> Builder<'m> {
             _ => ("", &[][..], e.span),
         };
         let Some(sig) = table::lookup(Class::Optimiser, name) else {
-            let d = Diagnostic::error("E0456", format!("there is no optimiser `{name}`")).at(at, "not an optimiser");
+            let d =
+                Diagnostic::error("E0456", format!("there is no optimiser `{name}`")).at(at, "not an optimiser");
             self.report(match table::nearest(name, table::names(Class::Optimiser)) {
                 Some(n) => d.help(format!("did you mean `{n}`?")),
                 None => d.help("one of sgd, adam, adamw, rmsprop, adagrad, lion"),
