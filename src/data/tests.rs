@@ -253,5 +253,6 @@ fn minibatches_are_pure() {
     drop(ahead);
 }
 
+mod bundled;
 mod files;
 mod fuzz;
