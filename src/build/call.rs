@@ -376,10 +376,20 @@ impl<'m> Builder<'m> {
                     return self.error("E0303", a.value.span, "`decay` is a number from 0 to below 1", "not this");
                 }
                 ("start", _) => {
-                    return self.error("E0303", a.value.span, "`start` is a whole number of iterations", "not this");
+                    return self.error(
+                        "E0303",
+                        a.value.span,
+                        "`start` is a whole number of iterations",
+                        "not this",
+                    );
                 }
                 _ => {
-                    return self.error("E0206", a.value.span, "`ema` takes `decay` and `start`", "unknown argument");
+                    return self.error(
+                        "E0206",
+                        a.value.span,
+                        "`ema` takes `decay` and `start`",
+                        "unknown argument",
+                    );
                 }
             }
         }

@@ -55,7 +55,7 @@ impl Prefetch {
     pub fn request(&mut self, request: Request) {
         self.open += 1;
         if let Some(r) = &self.requests {
-            // A stopped thread is reported by `next`.
+            // A stopped thread is reported by `take`.
             let _ = r.send(request);
         }
     }
@@ -66,7 +66,7 @@ impl Prefetch {
     }
 
     /// Minibatches of the oldest open request; waits for them.
-    pub fn next(&mut self) -> Result<Prepared, PrefetchError> {
+    pub fn take(&mut self) -> Result<Prepared, PrefetchError> {
         if self.open == 0 {
             return Err(PrefetchError::NothingRequested);
         }

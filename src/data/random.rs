@@ -17,7 +17,7 @@ struct Words {
 
 impl Words {
     fn word(&mut self) -> u32 {
-        if self.next % 4 == 0 {
+        if self.next.is_multiple_of(4) {
             let i = (self.next / 4) as u32;
             self.block = philox([i, self.epoch as u32, (self.epoch >> 32) as u32, SHUFFLE], self.key);
         }

@@ -212,7 +212,7 @@ fn generated() {
         assert!((f64::from(p[0]) - c[0]).hypot(f64::from(p[1]) - c[1]) < 0.12);
         counts[m as usize] += 1;
     }
-    assert!(counts.iter().all(|&c| (c as i32 - 250).abs() < 75), "{counts:?}");
+    assert!(counts.iter().all(|&c| (c - 250i32).abs() < 75), "{counts:?}");
     let fixed = open(&pipeline(dir, ring, vec![call("take", vec![(None, n(50.0))])])).unwrap();
     assert_eq!((fixed.len(), fixed.schema().modes.is_some()), (Some(50), true));
     for name in ["grid", "swiss_roll", "two_moons"] {
@@ -245,10 +245,10 @@ fn minibatches_are_pure() {
     assert_ne!(l.rows(0), l.rows(3));
     assert_ne!(l.rows(0), Loader::new(d, vec![0], 6, [1, 2], 4).rows(0));
     let mut ahead = Prefetch::new(vec![l.clone()], 2).unwrap();
-    assert!(ahead.next().is_err());
+    assert!(ahead.take().is_err());
     (0..7).for_each(|k| ahead.request(vec![(0, k), (0, k + 1)]));
     for k in 0..5 {
-        assert_eq!(ahead.next().unwrap(), [l.batch(k), l.batch(k + 1)]);
+        assert_eq!(ahead.take().unwrap(), [l.batch(k), l.batch(k + 1)]);
     }
     drop(ahead);
 }

@@ -3,8 +3,11 @@
 use super::MetricError;
 use crate::graph::host::HostTensor;
 
+/// Elements of both and their shape.
+type Both<'a> = (&'a [f32], &'a [f32], [usize; 4]);
+
 /// Two batches `[n, c, h, w]` of one shape.
-fn both<'a>(a: &'a HostTensor, b: &'a HostTensor) -> Result<(&'a [f32], &'a [f32], [usize; 4]), MetricError> {
+fn both<'a>(a: &'a HostTensor, b: &'a HostTensor) -> Result<Both<'a>, MetricError> {
     match (a.as_f32(), b.as_f32(), &a.shape[..]) {
         (Some(x), Some(y), &[n, c, h, w]) if a.shape == b.shape && !x.is_empty() => Ok((x, y, [n, c, h, w])),
         _ => Err(MetricError(format!("{:?} and {:?} are not batches of pictures of one size", a.shape, b.shape))),

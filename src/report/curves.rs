@@ -69,7 +69,8 @@ fn axis(series: &[&Series]) -> (f64, f64) {
     let far = 1.5 * (hi - lo);
     let lo = if at(0.0) < lo - far && v.len() > 100 { lo } else { at(0.0) };
     let hi = if at(1.0) > hi + far && v.len() > 100 { hi } else { at(1.0) };
-    let pad = 0.06 * (hi - lo).max(1e-9 * hi.abs()).max(1e-12);
+    let flat = hi - lo <= 1e-9 * hi.abs();
+    let pad = if flat { (0.1 * hi.abs()).max(1e-3) } else { 0.06 * (hi - lo) };
     // Zero is worth showing when it is near.
     let lo = if lo > 0.0 && lo < 0.4 * hi { 0.0 } else { lo - pad };
     (lo, hi + pad)
