@@ -5,8 +5,9 @@
 //! `sum(cot2 * grad)`. [`check`] builds a case's graph once and compares all of that on the oracle.
 
 use ganc::grad::grad_or_zeros;
-use ganc::graph::eval::{Env, Tensor, eval};
+use ganc::graph::eval::{Env, Tensor, eval_outputs};
 use ganc::graph::{Graph, NodeId, Type};
+use ganc::passes;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -83,7 +84,7 @@ pub fn error(got: &[f64], want: &[f64], floor: f64) -> f64 {
 }
 
 /// Builds a case (`build` maps its named inputs to its named results) and compares results, gradients and gradients
-/// of gradients with the expected ones on the oracle, to a relative 1e-10.
+/// of gradients with the expected ones on the oracle, as built and after the passes, to a relative 1e-10.
 pub fn check(case: &Case, build: impl Fn(&mut Graph, &BTreeMap<String, NodeId>) -> Vec<(String, NodeId)>) {
     let mut g = Graph::new();
     let mut env = Env::new();
@@ -107,11 +108,14 @@ pub fn check(case: &Case, build: impl Fn(&mut Graph, &BTreeMap<String, NodeId>) 
         want.push((format!("grad2.{name}"), id, &case.tensors[&format!("grad2.{name}")]));
     }
 
-    let ids: Vec<NodeId> = want.iter().map(|w| w.1).collect();
-    for (got, (name, _, t)) in eval(&g, &env, &ids).unwrap().iter().zip(&want) {
-        assert_eq!(got.ty, t.ty, "{}: type of {name}", case.file);
-        let e = error(&got.data, &t.data, 1e-3);
-        assert!(e < 1e-10, "{}: {name} is off by {e:e}", case.file);
+    want.iter().for_each(|(name, id, _)| g.output(name.as_str(), *id));
+    let optimised = passes::run(g.clone(), &passes::Options::default());
+    for (g, stage) in [(&g, "as built"), (&optimised, "after the passes")] {
+        for ((name, got), (_, _, t)) in eval_outputs(g, &env).unwrap().iter().zip(&want) {
+            assert_eq!(got.ty, t.ty, "{}: type of {name}", case.file);
+            let e = error(&got.data, &t.data, 1e-3);
+            assert!(e < 1e-10, "{}: {name} is off by {e:e} {stage}", case.file);
+        }
     }
 }
 

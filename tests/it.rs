@@ -2,6 +2,7 @@
 
 mod build;
 mod errors;
+mod filetests;
 mod golden_ops;
 mod golden_util;
 mod gradcheck;

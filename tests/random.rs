@@ -658,6 +658,11 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(config(30))]
+
     #[test]
     fn passes_preserve_values(d in decisions()) {
         let mut r = build(&d, Allow { halves: false, ..ALL });

@@ -95,6 +95,20 @@ fn add(g: &mut Graph, a: NodeId, b: NodeId) -> Option<NodeId> {
         let s = g.add(x, y);
         return Some(g.neg(s));
     }
+    // The two sides of one choice, as the gradient of a leaky ReLU leaves them.
+    let sides = |g: &Graph, x: NodeId| match (&g.node(x).op, &g.node(x).args[..]) {
+        (Op::Select, &[m, p, q]) => Some((m, p, q)),
+        _ => None,
+    };
+    if let (Some((m, p, q)), Some((n, r, s))) = (sides(g, x), sides(g, y)) {
+        let zero = |v: NodeId| g.as_splat(v) == Some(0.0);
+        if m == n && (zero(p) || zero(r)) && (zero(q) || zero(s)) {
+            let (p, q) = (g.scale_like(p, c), g.scale_like(q, c));
+            let (r, s) = (g.scale_like(r, d), g.scale_like(s, d));
+            let (above, below) = (g.add(p, r), g.add(q, s));
+            return Some(g.select(m, above, below));
+        }
+    }
     None
 }
 
