@@ -3,9 +3,12 @@
 mod build;
 mod errors;
 mod filetests;
+mod golden_layers;
 mod golden_ops;
 mod golden_util;
 mod gradcheck;
+mod layer_scope;
+mod layers;
 mod model;
 mod random;
 mod stages;

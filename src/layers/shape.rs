@@ -243,7 +243,7 @@ pub(super) fn upsample(s: &mut dyn Scope, x: &Tensor, a: &Bound) -> Fallible<Ten
     let f = a.size("factor")?;
     let mut whole = vec![x.shape[0]];
     for &d in &size {
-        whole.push(d.checked_mul(f).unwrap_or(usize::MAX));
+        whole.push(d.saturating_mul(f));
     }
     let mut node = batched(s, x);
     let batch = s.graph().shape(node)[0];
