@@ -351,7 +351,9 @@ impl Bound {
         match self.required(name)? {
             Value::Word(w) if words.contains(&&w[..]) => Ok(w),
             other => {
-                let mut e = self.refuse(name, &one_of(words));
+                let numbers = matches!(self.sig.params[self.index(name)].kind, ArgKind::IntsOr(_));
+                let or = if numbers { "whole numbers, or " } else { "" };
+                let mut e = self.refuse(name, &format!("{or}{}", one_of(words)));
                 if let Value::Word(w) = other
                     && let Some(s) = nearest(w, words.iter().copied())
                 {

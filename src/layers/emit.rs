@@ -7,7 +7,7 @@ use super::{activation, attention, conv, function, linear, loss, noise, norm, po
 
 /// A built-in that is not emitted here (networks, metrics, …): its caller must handle it.
 pub(super) fn unknown(sig: &Signature) -> LayerError {
-    LayerError::new("E0207", format!("`{}` cannot be used here", sig.name))
+    LayerError::new("E0312", format!("`{}` cannot be used here", sig.name))
         .help(format!("it is for other places: {}", sig.doc))
 }
 
@@ -24,7 +24,7 @@ fn need_input(s: &mut dyn Scope, sig: &Signature, input: Option<&Value>) -> Fall
 /// Compile-time numbers in give a compile-time number out.
 pub fn emit(scope: &mut dyn Scope, sig: &'static Signature, input: Option<Value>, args: &Bound) -> Fallible<Value> {
     if !sig.available {
-        return Err(LayerError::new("E0208", format!("`{}` is not available yet", sig.name))
+        return Err(LayerError::new("E0311", format!("`{}` is not available yet", sig.name))
             .help("it is part of the language, but this version of ganc does not compile it"));
     }
     if let ("norm" | "dot" | "sum", Some(v)) = (sig.name, &input)
@@ -103,7 +103,7 @@ pub fn emit(scope: &mut dyn Scope, sig: &'static Signature, input: Option<Value>
         ("ramp" | "cosine" | "warmup" | "piecewise", None) => schedule::schedule(scope, args)?,
         ("overlay" | "sweep", _) => {
             return Err(LayerError::new(
-                "E0207",
+                "E0312",
                 format!("`{}` is for pictures: it stands in `samples(…)` only", sig.name),
             ));
         }

@@ -108,12 +108,19 @@ pub fn names(class: Class) -> impl Iterator<Item = &'static str> {
     all(class).iter().map(|s| s.name)
 }
 
-/// Of `candidates`, the one nearest to `name`, if it is near enough to be meant.
+/// Of `candidates`, the one nearest to `name`, if it is near enough to be meant: few letters differ, or one begins
+/// with the other.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
     let limit = (name.chars().count() / 3).max(1);
+    let distance = |c: &str| {
+        let begins = c.len().min(name.len()) >= 3 && (c.starts_with(&name) || name.starts_with(c));
+        let d = strsim::damerau_levenshtein(&name, c);
+        if begins { d.min(limit) } else { d }
+    };
     candidates
         .into_iter()
-        .map(|c| (strsim::damerau_levenshtein(&name.to_lowercase(), c), c))
+        .map(|c| (distance(c), c))
         .filter(|&(d, _)| d <= limit)
         .min_by_key(|&(d, _)| d)
         .map(|(_, c)| c)
@@ -168,6 +175,7 @@ mod tests {
     #[test]
     fn finds_the_nearest_name() {
         assert_eq!(nearest("leaky_rely", names(Class::Function)), Some("leaky_relu"));
+        assert_eq!(nearest("padding", ["n", "pad", "stride"]), Some("pad"));
         assert_eq!(nearest("xyzzy", names(Class::Function)), None);
     }
 }
