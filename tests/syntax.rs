@@ -317,3 +317,13 @@ mod random {
         }
     }
 }
+
+#[test]
+fn line_ends_and_byte_order_mark_do_not_matter() {
+    let text = "// one\nconst a = 1 // two\n\n/// doc\nconst b = 2\n";
+    let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    assert_eq!(formatted("unix", text), text);
+    assert_eq!(formatted("windows", &windows), text);
+    assert_eq!(formatted("empty", ""), "");
+    assert_eq!(formatted("comments only", "\n\n// a\n\n\n// b"), "// a\n\n// b\n");
+}

@@ -84,3 +84,30 @@ fn bytes(sources: &SourceMap, span: Span) -> Range<usize> {
     let start = floor(span.start as usize);
     start..floor(span.end as usize).max(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_files_and_spans_beyond_the_end_render() {
+        let mut sources = SourceMap::default();
+        let a = sources.add("a.gan", "const a = 1\n");
+        let b = sources.add("b.gan", "const é = 2");
+        let d = Diagnostic::error("E0201", "`a` is defined twice")
+            .at(Span::new(a, 6, 7), "here")
+            .label(Span::new(b, 7, 900), "and in this file")
+            .label(Span::new(FileId(9), 0, 1), "nowhere")
+            .note("A note.")
+            .help("rename one")
+            .patch(Span::new(b, 900, 900), "!");
+        let text = render(&sources, &d.clone().into(), false);
+        for part in ["E0201", "a.gan:1:7", "b.gan", "and in this file", "A note.", "rename one"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let mut two = Diagnostics::from(d);
+        two.push(Diagnostic::warning("W01", "odd"));
+        let text = render(&sources, &two, true);
+        assert!(text.contains("\u{1b}[") && text.ends_with("1 error, 1 warning\n"), "{text}");
+    }
+}

@@ -99,6 +99,11 @@ impl<'a> Formatter<'a> {
         self.out.rsplit('\n').next().map_or(0, |l| l.chars().count())
     }
 
+    /// Columns from the present indentation to the right edge.
+    pub(super) fn room(&self) -> usize {
+        WIDTH.saturating_sub(self.margin + self.level * STEP)
+    }
+
     pub(super) fn emit(&mut self, doc: Doc) {
         let width = if self.flat { isize::MAX as usize } else { WIDTH.saturating_sub(self.margin) };
         let column = self.column();

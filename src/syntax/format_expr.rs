@@ -15,6 +15,9 @@ const POWER: u8 = 5;
 const POSTFIX: u8 = 6;
 const PRIMARY: u8 = 7;
 
+/// Width of what usually stands before an expression: `data faces = `.
+const PREFIX: usize = 14;
+
 fn op_level(op: BinOp) -> u8 {
     match op {
         BinOp::Add | BinOp::Sub => SUM,
@@ -142,7 +145,12 @@ impl Formatter<'_> {
             return Doc::Cat(all);
         }
         let rest = stages.into_iter().flat_map(|s| [Doc::Line, Doc::text("|> "), s]).collect();
-        Doc::Cat(vec![first, Doc::Cat(rest).nest()]).group()
+        let rest = Doc::Cat(rest).nest();
+        // A first part that breaks by itself keeps the pipes on its last line.
+        match first.flat_width() + PREFIX > self.room() {
+            true => Doc::Cat(vec![first, rest.group()]),
+            false => Doc::Cat(vec![first, rest]).group(),
+        }
     }
 
     pub(super) fn layer(&mut self, l: &LayerCall) -> Doc {

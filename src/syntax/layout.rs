@@ -50,6 +50,17 @@ impl Doc {
         Doc::Cat(vec![Doc::text(open), Doc::Cat(inner).nest(), Doc::Soft, Doc::text(close)]).group()
     }
 
+    /// Characters on one line.
+    pub(super) fn flat_width(&self) -> usize {
+        match self {
+            Doc::Text(s) => s.chars().count(),
+            Doc::Line => 1,
+            Doc::Soft | Doc::Hard | Doc::Broken(_) => 0,
+            Doc::Cat(parts) => parts.iter().map(Doc::flat_width).sum(),
+            Doc::Nest(d) | Doc::Group(d) => d.flat_width(),
+        }
+    }
+
     /// Whether it contains a certain line break.
     pub(super) fn has_hard(&self) -> bool {
         match self {

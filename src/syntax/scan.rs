@@ -411,7 +411,7 @@ impl Scanner<'_> {
                     .at(self.span(start, self.pos), "not an operator")
                     .help("conditions are not combined: put one `if` inside another, or take two `expect` lines")
             }
-            '|' => d.help("the pipe is written `|>`").patch(span, "|>"),
+            '|' => d.help("the pipe is written `|>`"),
             '!' => d.help("the only use of `!` is `!=`; for the opposite of a condition turn it round"),
             '%' => d.help("there is no remainder operator; `every n steps { … }` does something now and then"),
             '−' | '–' | '—' => d.help("the minus sign is `-`").patch(span, "-"),

@@ -22,7 +22,7 @@ pub fn explain(file: FileId, text: &str, scan: &Scan, found: usize, expected: Ve
 pub fn same_line(file: FileId, text: &str, scan: &Scan, found: usize, what: &str) -> Diagnostic {
     let at = At { file, text, scan, found, expected: Vec::new() };
     let word = at.word(0);
-    if let Some(help) = foreign(at.word(-1), "a body").filter(|_| at.is_word(-1)) {
+    if let Some(help) = words::foreign(at.word(-1), "a body").filter(|_| at.is_word(-1)) {
         return Diagnostic::error("E0114", format!("the language has no `{}`", at.word(-1)))
             .at(at.span(-1), "read as the name of a layer")
             .help(help);
@@ -170,6 +170,16 @@ impl At<'_> {
         if rest.iter().any(|w| w.starts_with("a statement") || w.starts_with("a line") || *w == "an action") {
             rest.retain(|w| *w != "`;`");
         }
+        if rest.contains(&"a number") && rest.contains(&"a string") {
+            rest.retain(|w| !matches!(*w, "a name" | "a number" | "a string" | "true or false" | "`it`" | "`-`"));
+            rest.insert(0, "an expression");
+        }
+        if rest.contains(&"an item") {
+            rest.retain(|w| *w != "the end of the file");
+            if self.expects("an operator") && !self.new_line() {
+                rest.insert(0, "an operator");
+            }
+        }
         if rest.contains(&"an expression") || rest.contains(&"an argument") {
             rest.retain(|w| !matches!(*w, "`-`" | "a name" | "an index" | "a string"));
         }
@@ -214,10 +224,20 @@ impl At<'_> {
             "each input has a type: `x: [28, 28]`, `y: class(10)`"
         } else if only("a string") && self.word(-1) == "use" {
             "the path of the other file is a string: `use \"blocks.gan\"`"
-        } else if only("an index") || self.expects("an index") {
+        } else if self.expects("an index") {
             "an axis is indexed with a number, `a..b`, or `..` for all of it"
         } else if self.expects("`~`") {
             "`draw x ~ data.field`, or for noise `draw z: [100] ~ normal`"
+        } else if only("`:`") && self.word(-2) == "param" {
+            "a parameter has a type: `param w: [10] = normal(0, 1)`"
+        } else if self.word(-1) == "let" && self.word(0) == "(" {
+            "several names are written without parentheses: `let a, b = …`"
+        } else if self.word(-1) == "out" && self.word(0) == "=" {
+            "`out` gives one of the named results: `out name = …`; a single result is the final `it`"
+        } else if only("`{`") && self.is_word(0) && !self.new_line() {
+            "what belongs together stands in braces: `{ … }`"
+        } else if self.word(-1) == ")" && self.word(0) == "(" {
+            "a layer gets its input by `x |> layer(…)` or as the first argument, `layer(x, …)`"
         } else if self.expects("`iteration` or `update`") {
             "a draw is fresh `per update` (the default) or `per iteration`"
         } else {
@@ -382,8 +402,14 @@ impl At<'_> {
         let wrong = |title: String, label: &str| Some(Diagnostic::error("E0112", title).at(self.span(0), label));
         match found {
             ":" if self.expects("`=`") => {
-                let what = self.word(-2).to_string();
-                let d = wrong(format!("`{what}` takes `=`"), "not `:`")?;
+                let title = match self.word(-2) {
+                    w if words::is_keyword(w) => format!("`{w}` takes `=`"),
+                    _ => "a default value follows `=`".to_string(),
+                };
+                let d = wrong(title, "not `:`")?;
+                if self.word(1) == "=" {
+                    return Some(d.help("write `=`").patch(self.span_joined().to(self.span(1)), " ="));
+                }
                 return Some(if self.word(1) == "[" {
                     d.help("a type is written for inputs, draws and `param` only; a value follows `=`")
                 } else {
@@ -397,7 +423,7 @@ impl At<'_> {
                         .patch(self.span(0), "~"),
                 );
             }
-            "=" | ":" if self.expects("an expression") && TAKES_NO_SIGN.contains(&self.word(-1)) => {
+            "=" | ":" if self.expects("an expression") && words::TAKES_NO_SIGN.contains(&self.word(-1)) => {
                 let w = self.word(-1).to_string();
                 return Some(
                     wrong(format!("the value follows `{w}` directly"), "no sign here")?
@@ -433,6 +459,13 @@ impl At<'_> {
                         .help("write `with (a, b)`"),
                 );
             }
+            "," if self.expects("`;`") && self.expects("`}`") && self.word(1) == "}" => {
+                return Some(
+                    wrong("nothing follows this `,`".into(), "not needed")?
+                        .help("remove it")
+                        .patch(self.span(0), ""),
+                );
+            }
             "," if self.expects("`;`") && self.expects("`}`") => {
                 return Some(
                     wrong("statements are separated by `;` or a new line".into(), "not `,`")?
@@ -450,6 +483,10 @@ impl At<'_> {
                 return Some(wrong("the result type follows `->`".into(), "not this")?.help("write `->`"));
             }
             _ => {}
+        }
+        if self.expects("`steps`") && matches!(found, "epochs" | "iterations" | "updates" | "step") {
+            return wrong("this is counted in steps".into(), "expected `steps`")
+                .map(|d| d.help("one step is one iteration: all players once; an epoch is rows / batch steps"));
         }
         if self.expects("`steps`") && (found == "{" || self.new_line() || self.at_end()) {
             return Some(
@@ -547,9 +584,10 @@ impl At<'_> {
         } else {
             return None;
         };
-        if found == "=" && self.is_word(-1) && !words::is_keyword(self.word(-1)) {
-            let name = self.word(-1).to_string();
-            let first = Span { end: self.span(-1).start, ..self.span(-1) };
+        let definition = |i: isize| self.is_word(i) && !words::is_keyword(self.word(i)) && self.word(i + 1) == "=";
+        if let Some(i) = [-1, 0].into_iter().find(|&i| definition(i)) {
+            let name = self.word(i).to_string();
+            let first = Span { end: self.span(i).start, ..self.span(i) };
             let word = match place {
                 "a file" => "const",
                 "an `every`" => "evaluate",
@@ -557,18 +595,34 @@ impl At<'_> {
             };
             return Some(
                 Diagnostic::error("E0113", format!("a new name is defined with `{word}`"))
-                    .at(self.span(-1), "no statement begins like this")
+                    .at(self.span(i), "no statement begins like this")
                     .help(format!("write `{word} {name} = …`"))
                     .patch(first, format!("{word} ")),
             );
+        }
+        if self.expects("an operator") && !self.new_line() {
+            if found == "if" {
+                return Some(
+                    Diagnostic::error("E0109", "`if` is no operator")
+                        .at(self.span(0), "cannot stand within an expression")
+                        .help("`where(condition, a, b)` chooses between two values"),
+                );
+            }
+            if self.value() {
+                return Some(
+                    Diagnostic::error(
+                        "E0106",
+                        format!("something is missing between `{}` and `{found}`", self.word(-1)),
+                    )
+                    .at(self.span(0), "an operator is expected before it")
+                    .help("if this is the next statement, it begins on a new line"),
+                );
+            }
         }
         if place == "a body"
             && let Some(d) = self.after_layer()
         {
             return Some(d);
-        }
-        if !self.is_word(0) {
-            return None;
         }
         let no = |i: isize| {
             Diagnostic::error("E0114", format!("`{}` begins no {part}", self.word(i)))
@@ -576,20 +630,28 @@ impl At<'_> {
         };
         // A statement of another language may be taken for layers until its second or third word.
         for back in [0, -1, -2] {
-            if self.is_word(back)
-                && let Some(help) = foreign(self.word(back), place)
-            {
+            if !self.is_word(back) {
+                match back {
+                    0 => continue,
+                    _ => break,
+                }
+            }
+            if let Some(help) = words::foreign(self.word(back), place) {
                 return Some(no(back).help(help));
             }
             if self.index(back).is_none_or(|i| self.scan.new_line(self.text, i)) {
                 break;
             }
         }
-        if words.is_empty() {
+        if words.is_empty() || !self.is_word(0) {
             return None;
         }
         Some(match names::suggest(found, words.iter().copied()) {
             Some(near) => no(0).help(format!("did you mean `{near}`?")).patch(self.span(0), near),
+            None if place == "an `every`" => no(0).help("here stand `evaluate …`, `samples(…)` and `checkpoint`"),
+            None if place == "`train`" && self.word(1) == "(" => {
+                no(0).help("layers stand in networks and blocks; a value gets a name with `let x = …`")
+            }
             None => no(0).help(format!("here stand {}", either(words).replace(" or ", " and "))),
         })
     }
@@ -625,66 +687,4 @@ impl At<'_> {
         };
         Some(d)
     }
-}
-
-/// Words after which a value follows without a sign.
-const TAKES_NO_SIGN: &[&str] = &[
-    "batch",
-    "steps",
-    "seed",
-    "precision",
-    "order",
-    "epochs",
-    "minimize",
-    "using",
-    "repeat",
-    "every",
-    "discriminator",
-    "generator",
-    "expect",
-];
-
-/// Words of other places and other languages.
-fn foreign(word: &str, place: &str) -> Option<&'static str> {
-    Some(match (word, place) {
-        ("import" | "include" | "from", _) => "another file is taken in with `use \"file.gan\"`",
-        ("def" | "fn" | "func" | "function" | "class" | "module" | "model" | "net", "a file") => {
-            "a network is written `network Name(x: [n]) -> [m] { … }`, a reusable list of layers `block Name(n) { … }`"
-        }
-        ("let" | "var" | "param", "a file") => {
-            "outside of networks and `train` a value is written `const name = …`"
-        }
-        ("dataset", "a file") => "a data set is written `data name = source(…)`",
-        ("player" | "draw" | "batch" | "steps" | "trick" | "every" | "epochs" | "minimize" | "using", "a file") => {
-            "this belongs in `train { … }`"
-        }
-        (
-            "draw" | "player" | "trick" | "every" | "loss" | "expect" | "minimize" | "using" | "evaluate",
-            "a body",
-        ) => "this belongs in `train { … }`",
-        ("else", _) => "`else` follows the `}` of an `if` directly; in `train` and `every` there is none",
-        ("shortcut", _) => "`shortcut { … }` follows the `}` of a `residual` directly",
-        ("const" | "data" | "block" | "network" | "use" | "train", _) if place != "a file" => {
-            "this is an item: it stands outside of `{ … }`; is a `}` missing above?"
-        }
-        ("generator" | "discriminator", "a body" | "`train`") => {
-            "this is an item: it stands outside of `{ … }`; is a `}` missing above?"
-        }
-        ("for" | "while" | "loop", _) => "in a body `repeat n { … }` or `repeat i in 0..n { … }` repeats layers",
-        ("return", _) => "the value of a network is the final `it`",
-        ("minimize" | "using" | "updates" | "repeat", "`train`") => "this belongs in a player: `player D { … }`",
-        ("evaluate" | "samples" | "checkpoint", "`train`") => "this belongs in `every n steps { … }`",
-        ("loss" | "draw" | "trick" | "every" | "steps" | "evaluate", "a player") => {
-            "this belongs in `train`, outside of the player"
-        }
-        ("updates", "a player") => "written before the `{`: `player D updates D, E { … }`",
-        ("optimizer" | "optim" | "optimiser" | "lr" | "learning_rate", _) => {
-            "the optimiser of a player is written `using adam(lr: 2e-4)`"
-        }
-        ("noise" | "sample", "`train`") => "noise is drawn with `draw z: [100] ~ normal`",
-        ("maximize" | "maximise", _) => "write `minimize -(…)`",
-        ("minimise", _) => "written `minimize`",
-        ("print" | "log" | "save", "`train`") => "use `every n steps { samples(…); checkpoint }`",
-        _ => return None,
-    })
 }
