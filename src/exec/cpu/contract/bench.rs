@@ -72,7 +72,7 @@ fn linear(name: &str, n: usize, [i, o]: [usize; 2], counts: [usize; 3]) -> Vec<C
 }
 
 /// Shortest time of a run.
-fn time(pool: &Pool, what: &What) -> Duration {
+fn time(pool: &Pool, what: &What, clock: &dyn Fn() -> Duration) -> Duration {
     let values = |len: usize| (0..len).map(|i| (i % 17) as f32 / 16.0 - 0.5).collect::<Vec<f32>>();
     let run: Box<dyn FnMut()> = match what {
         What::Conv(g, role) => {
@@ -89,17 +89,17 @@ fn time(pool: &Pool, what: &What) -> Duration {
             Box::new(move || plan.run(pool, &a, &b, &mut to, &mut scratch, None))
         }
     };
-    shortest(run)
+    shortest(run, clock)
 }
 
-fn shortest(mut run: impl FnMut()) -> Duration {
-    let start = Instant::now();
+fn shortest(mut run: impl FnMut(), clock: &dyn Fn() -> Duration) -> Duration {
+    let start = clock();
     let mut best = Duration::MAX;
     let mut runs = 0;
-    while runs < 5 || (start.elapsed() < Duration::from_millis(80) && runs < 2000) {
-        let one = Instant::now();
+    while runs < 5 || (clock() - start < Duration::from_millis(80) && runs < 2000) {
+        let one = clock();
         run();
-        best = best.min(one.elapsed());
+        best = best.min(clock() - one);
         runs += 1;
     }
     best
@@ -107,8 +107,17 @@ fn shortest(mut run: impl FnMut()) -> Duration {
 
 /// A table of times and rates, one line a contraction, with each network's sum over an iteration.
 pub fn report(threads: usize) -> String {
+    let start = Instant::now();
+    report_by(threads, "", &|| start.elapsed())
+}
+
+/// As [`report`], of the cases whose name contains `filter`, by another clock (on a busy machine, say, the thread's
+/// own time).
+pub fn report_by(threads: usize, filter: &str, clock: &dyn Fn() -> Duration) -> String {
     let pool = Pool::new(threads);
-    let mut text = format!("{:?}, {} threads\n", super::Isa::detect(), pool.threads());
+    let peak = peak(clock);
+    let isa = super::Isa::detect();
+    let mut text = format!("{isa:?}, {} threads; one register tile: {peak:.1} GFLOP/s\n", pool.threads());
     let ring = [
         linear("G", 512, [256, 128], [2, 0, 1]),
         linear("G, D", 512, [128, 128], [5, 4, 3]),
@@ -135,8 +144,8 @@ pub fn report(threads: usize) -> String {
     {
         let (mut sum, mut flops) = (0.0, 0);
         let _ = writeln!(text, "\n{name}");
-        for case in cases.iter().flatten().filter(|c| c.count > 0) {
-            let t = time(&pool, &case.what).as_secs_f64();
+        for case in cases.iter().flatten().filter(|c| c.count > 0 && c.name.contains(filter)) {
+            let t = time(&pool, &case.what, clock).as_secs_f64();
             sum += t * case.count as f64;
             flops += case.flops * case.count as u64;
             let rate = case.flops as f64 / t / 1e9;
@@ -145,4 +154,22 @@ pub fn report(threads: usize) -> String {
         let _ = writeln!(text, "  {:36} {:14.3} ms  {:7.1} GFLOP/s", "sum", sum * 1e3, flops as f64 / sum / 1e9);
     }
     text
+}
+
+/// Rate of the widest register tile on operands in the nearest cache: what the rest is measured against.
+fn peak(clock: &dyn Fn() -> Duration) -> f64 {
+    let lanes = super::Isa::detect().lanes();
+    let (rows, cols, kc, calls) = (lanes.rows, lanes.cols(), 128, 100);
+    let a = vec![0.5f32; rows * super::lanes::LDA];
+    let b = vec![0.5f32; kc * cols];
+    let mut c = vec![0f32; rows * cols];
+    let to: [*mut f32; super::lanes::MAX_ROWS] = std::array::from_fn(|r| c[r.min(rows - 1) * cols..].as_mut_ptr());
+    let tile = lanes.tile(rows, cols, false);
+    let run = || {
+        for _ in 0..calls {
+            // SAFETY: the operands have the extents of one tile, and `detect` found the instruction set here.
+            unsafe { tile(kc, a.as_ptr(), 0, b.as_ptr(), cols, to.as_ptr(), 0, cols, false) }
+        }
+    };
+    (2 * rows * cols * kc * calls) as f64 / shortest(run, clock).as_secs_f64() / 1e9
 }

@@ -64,6 +64,9 @@ struct Phase {
     /// Kernel position of each tap, in k order.
     taps: Vec<usize>,
     blocks: Vec<KBlock>,
+    /// Start of each run in memory, seen from its position, and the positions that see no padding.
+    jumps: Vec<isize>,
+    inner: [(isize, isize); 3],
     /// Where its packed weights start.
     start: usize,
 }
@@ -108,6 +111,8 @@ pub(super) struct Gather {
     /// Strides of w (o, c/groups, taps) seen from (dst channel, src channel).
     forward: bool,
     taps: usize,
+    /// Phase and place in its k order of each tap.
+    tap_at: Vec<Option<(usize, usize)>>,
 }
 
 impl Gather {
@@ -169,6 +174,11 @@ impl Gather {
             p.start = packed_group;
             packed_group += p.taps.len() * src_g * panels.row();
         }
+        let mut tap_at = vec![None; g.taps()];
+        for (i, p) in phases.iter_mut().enumerate() {
+            p.taps.iter().enumerate().for_each(|(at, &tap)| tap_at[tap] = Some((i, at)));
+            p.reach(src, src_c);
+        }
         let grid = [0, 1, 2].map(|d| dst[d].div_ceil(dstep[d]));
         let long = phases.iter().any(|p| p.pix * src_g >= LONG_RUN) || dst.iter().product::<usize>() < 8;
         let by_image = g.n >= 6 && long;
@@ -203,6 +213,7 @@ impl Gather {
             packed_group,
             forward,
             taps: g.taps(),
+            tap_at,
         }
     }
 
@@ -232,10 +243,13 @@ impl Gather {
         let (packed, threads) = scratch.split_at_mut(self.groups * self.packed_group);
         let (dst, packed, threads) =
             (Shared(dst.as_mut_ptr()), Shared(packed.as_mut_ptr()), Shared(threads.as_mut_ptr()));
-        pool.run(self.groups * self.panels.count(), &|task| {
+        pool.run_on(self.groups * self.panels.count(), &|task, thread| {
             let (g, j) = (task / self.panels.count(), task % self.panels.count());
             // SAFETY: w was checked; each task packs one column panel of one group.
-            unsafe { self.pack(w.as_ptr(), g, j, packed.get().add(g * self.packed_group)) }
+            unsafe {
+                let spare = threads.get().add(thread * self.thread_len());
+                self.pack(w.as_ptr(), g, j, packed.get().add(g * self.packed_group), spare);
+            }
         });
         let [images, lines, columns] = self.cuts;
         pool.run_on(self.groups * images * self.grid[0] * lines * columns, &|task, thread| {
@@ -252,38 +266,25 @@ impl Gather {
         });
     }
 
-    /// Packs column panel `j` of group `g` for all phases.
-    unsafe fn pack(&self, w: *const f32, g: usize, j: usize, to: *mut f32) {
+    /// Packs column panel `j` of group `g` for all phases; `spare` takes what no phase reads.
+    unsafe fn pack(&self, w: *const f32, g: usize, j: usize, to: *mut f32, spare: *mut f32) {
         let (cols, stored, t) = (self.panels.cols(j), self.panels.stored(j), self.taps);
+        let line = |tap: usize, channel: usize| {
+            let Some((phase, at)) = self.tap_at[tap] else { return spare };
+            let p = &self.phases[phase];
+            let k = p.taps.len() * self.src_g;
+            to.wrapping_add(p.start + j * self.panels.nr * k + (at * self.src_g + channel) * stored)
+        };
         // SAFETY: the caller vouches for w; `to` has room for `packed_group` values.
         unsafe {
-            for p in &self.phases {
-                let k = p.taps.len() * self.src_g;
-                let to = to.add(p.start + j * self.panels.nr * k);
-                for (i, &tap) in p.taps.iter().enumerate() {
-                    let to = to.add(i * self.src_g * stored);
-                    if self.forward {
-                        // w[o][c][tap]: a source channel is one k, result channels are src_g · t apart.
-                        let from = w.add((g * self.dst_g + j * self.panels.nr) * self.src_g * t + tap);
-                        if t == 1 {
-                            transpose(from, self.src_g, cols, self.src_g, stored, |c| to.add(c * stored));
-                        } else {
-                            for c in 0..self.src_g {
-                                for o in 0..stored {
-                                    *to.add(c * stored + o) =
-                                        if o < cols { *from.add((o * self.src_g + c) * t) } else { 0.0 };
-                                }
-                            }
-                        }
-                    } else {
-                        let from = w.add((g * self.src_g * self.dst_g + j * self.panels.nr) * t + tap);
-                        for o in 0..self.src_g {
-                            for c in 0..stored {
-                                *to.add(o * stored + c) =
-                                    if c < cols { *from.add((o * self.dst_g + c) * t) } else { 0.0 };
-                            }
-                        }
-                    }
+            if self.forward {
+                // Each result channel is a row of (source channel, tap).
+                let from = w.add((g * self.dst_g + j * self.panels.nr) * self.src_g * t);
+                transpose(from, self.src_g * t, cols, self.src_g * t, stored, |i| line(i % t, i / t));
+            } else {
+                for o in 0..self.src_g {
+                    let from = w.add(((g * self.src_g + o) * self.dst_g + j * self.panels.nr) * t);
+                    transpose(from, t, cols, t, stored, |tap| line(tap, o));
                 }
             }
         }
@@ -462,6 +463,19 @@ impl Gather {
     unsafe fn pack_row(&self, p: &Phase, b: &KBlock, at: Dims, image: usize, src: *const f32, a: *mut f32) {
         let run_len = p.pix * self.src_g;
         let image_len = self.src.iter().product::<usize>() * self.src_c;
+        let pos: [isize; 3] = [0, 1, 2].map(|d| (at[d] * self.step[d]) as isize);
+        if b.runs > 1 && pos.iter().zip(&p.inner).all(|(p, (lo, hi))| p >= lo && p < hi) {
+            let [_, h, w] = self.src.map(|e| e as isize);
+            let pixel = (pos[0] * h + pos[1]) * w + pos[2];
+            // SAFETY: the position sees no padding.
+            unsafe {
+                let from = src.offset((image * image_len) as isize + pixel * self.src_c as isize);
+                for (i, jump) in p.jumps[b.run..b.run + b.runs].iter().enumerate() {
+                    copy(from.offset(*jump), a.add(i * run_len), run_len);
+                }
+            }
+            return;
+        }
         // SAFETY: `inside` keeps to the source.
         unsafe {
             for i in 0..b.runs {
@@ -528,6 +542,16 @@ impl Phase {
                 blocks.push(KBlock { run, runs: most.min(runs.len() - run), lo: 0, hi: len });
             }
         }
-        Phase { offset, grid, runs, pix, taps: order, blocks, start: 0 }
+        Phase { offset, grid, runs, pix, taps: order, blocks, jumps: vec![], inner: [(0, 0); 3], start: 0 }
+    }
+
+    /// Fills in what depends on the source's extents.
+    fn reach(&mut self, src: Dims, src_c: usize) {
+        let [d, h, w] = src.map(|e| e as isize);
+        self.jumps = self.runs.iter().map(|r| ((r[0] * h + r[1]) * w + r[2]) * src_c as isize).collect();
+        for (i, (extent, pix)) in [(d, 1), (h, 1), (w, self.pix as isize)].into_iter().enumerate() {
+            let offsets = || self.runs.iter().map(|r| r[i]);
+            self.inner[i] = (-offsets().min().unwrap_or(0), extent - pix + 1 - offsets().max().unwrap_or(0));
+        }
     }
 }

@@ -29,6 +29,9 @@ pub(super) type Tile = unsafe fn(
     add: bool,
 );
 
+/// `(count, from, stride, to, vecs)`: copies `count` rows of `vecs` vectors, `stride` apart, to adjacent rows.
+pub(super) type CopyRows = unsafe fn(count: usize, from: *const f32, stride: usize, to: *mut f32, vecs: usize);
+
 /// An instruction set that this machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -81,6 +84,8 @@ pub(super) struct Lanes {
     pub width: usize,
     /// Most rows of a tile.
     pub rows: usize,
+    /// Packs a column panel whose rows are whole vectors.
+    pub copy_rows: CopyRows,
     row_major: [[Tile; MAX_ROWS]; 2],
     k_major: [[Tile; MAX_ROWS]; 2],
 }
@@ -184,6 +189,30 @@ macro_rules! lanes {
                 }
             }
 
+            /// See [`super::CopyRows`].
+            ///
+            /// # Safety
+            /// The features are there; both sides reach as far as said.
+            $(#[$feature])?
+            unsafe fn copy_rows(count: usize, from: *const f32, stride: usize, to: *mut f32, vecs: usize) {
+                // SAFETY: by the contract.
+                unsafe {
+                    if vecs == 2 {
+                        for i in 0..count {
+                            let (from, to) = (from.add(i * stride), to.add(i * 2 * $width));
+                            $store(to, $load(from));
+                            $store(to.add($width), $load(from.add($width)));
+                        }
+                        return;
+                    }
+                    for i in 0..count {
+                        for v in 0..vecs {
+                            $store(to.add((i * vecs + v) * $width), $load(from.add(i * stride + v * $width)));
+                        }
+                    }
+                }
+            }
+
             const fn table<const KMAJOR: bool>() -> [[Tile; MAX_ROWS]; 2] {
                 let mut t: [[Tile; MAX_ROWS]; 2] = [[tile::<1, 1, KMAJOR>; MAX_ROWS], [tile::<1, 2, KMAJOR>; MAX_ROWS]];
                 $(
@@ -194,7 +223,7 @@ macro_rules! lanes {
             }
 
             pub(super) static LANES: Lanes =
-                Lanes { width: $width, rows: $rows, row_major: table::<false>(), k_major: table::<true>() };
+                Lanes { width: $width, rows: $rows, copy_rows, row_major: table::<false>(), k_major: table::<true>() };
         }
     };
 }

@@ -73,6 +73,8 @@ pub struct MatMul {
     /// b is read where it is (it serves too few rows for packing to pay).
     direct: bool,
     k_major: bool,
+    /// a is read where it is.
+    direct_a: bool,
 }
 
 impl MatMul {
@@ -90,11 +92,12 @@ impl MatMul {
         let target = target.div_ceil(s.batch.max(1));
         let mut row_blocks = row_panels.div_ceil(10);
         let mut col_blocks = 1;
-        if row_blocks < target {
+        // Packed a is read once for each column panel, so that narrow products are cut by rows alone.
+        if row_blocks < target && s.n > 256 {
             col_blocks = target.div_ceil(row_blocks).min(panels.count() / 2).max(1);
         }
         if row_blocks * col_blocks < target {
-            row_blocks = target.div_ceil(col_blocks).min(row_panels.div_ceil(2)).max(row_blocks);
+            row_blocks = target.div_ceil(col_blocks).min(row_panels).max(row_blocks);
         }
         let direct = row_panels <= 2 && s.b.col == 1;
         MatMul {
@@ -108,6 +111,7 @@ impl MatMul {
             prepack: row_blocks > 1 && !direct,
             direct,
             k_major: s.a.row == 1 && s.a.col != 1,
+            direct_a: s.a.row == 1 && s.a.col != 1 && s.a.col <= 1024,
         }
     }
 
@@ -207,7 +211,7 @@ impl MatMul {
             for kb in 0..self.k_blocks {
                 let (k0, k1) = (part(s.k, self.k_blocks, kb), part(s.k, self.k_blocks, kb + 1));
                 let kc = k1 - k0;
-                for (i, p) in panels.clone().enumerate() {
+                for (i, p) in panels.clone().enumerate().filter(|_| !self.direct_a) {
                     self.pack_a(a, row(p), row(p + 1) - row(p), k0, kc, own.add(i * panel_len));
                 }
                 for j in js.clone() {
@@ -227,8 +231,12 @@ impl MatMul {
                             *to = c.add((row(p) + r) * s.c_row);
                         }
                         let tile = self.lanes.tile(rows, stored, self.k_major);
-                        let a = own.add(i * panel_len);
-                        tile(kc, a, rows, panel, ldb, to.as_ptr(), j * self.panels.nr, cols, kb > 0);
+                        let (a, lda) = if self.direct_a {
+                            (a.add(k0 * s.a.col + row(p)), s.a.col)
+                        } else {
+                            (own.add(i * panel_len).cast_const(), rows)
+                        };
+                        tile(kc, a, lda, panel, ldb, to.as_ptr(), j * self.panels.nr, cols, kb > 0);
                     }
                 }
             }

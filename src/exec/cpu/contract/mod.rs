@@ -28,7 +28,7 @@ mod pack;
 mod tests;
 mod wgrad;
 
-pub use bench::report;
+pub use bench::{report, report_by};
 pub use conv::{Conv, Role};
 pub use lanes::Isa;
 pub use matmul::{MatMul, MatMulShape, Strides};

@@ -70,27 +70,31 @@ pub(super) unsafe fn transpose(
 ) {
     // SAFETY: r < rows ≤ width and c < cols throughout.
     unsafe {
-        let mut c = 0;
-        while c + 4 <= cols {
-            let to = [dst(c), dst(c + 1), dst(c + 2), dst(c + 3)];
-            let mut r = 0;
-            while r + 4 <= rows {
-                let p = src.add(r * stride + c);
-                transpose4(p, stride, to.map(|d| d.add(r)));
-                r += 4;
+        let mut first = 0;
+        while first < cols {
+            // Sixteen columns are a cache line of each source row.
+            let count = (cols - first).min(16);
+            let mut to = [std::ptr::null_mut(); 16];
+            for (i, to) in to.iter_mut().enumerate().take(count) {
+                *to = dst(first + i);
             }
-            for r in r..width {
-                for (j, d) in to.iter().enumerate() {
-                    *d.add(r) = if r < rows { *src.add(r * stride + c + j) } else { 0.0 };
+            let (even_rows, even_cols) = (rows / 4 * 4, count / 4 * 4);
+            let src = src.add(first);
+            for r in (0..even_rows).step_by(4) {
+                for c in (0..even_cols).step_by(4) {
+                    let d = [to[c], to[c + 1], to[c + 2], to[c + 3]].map(|d: *mut f32| d.add(r));
+                    transpose4(src.add(r * stride + c), stride, d);
                 }
             }
-            c += 4;
-        }
-        for c in c..cols {
-            let d = dst(c);
-            for r in 0..width {
-                *d.add(r) = if r < rows { *src.add(r * stride + c) } else { 0.0 };
+            for (c, d) in to.iter().enumerate().take(count) {
+                for r in (if c < even_cols { even_rows } else { 0 })..rows {
+                    *d.add(r) = *src.add(r * stride + c);
+                }
+                for r in rows..width {
+                    *d.add(r) = 0.0;
+                }
             }
+            first += count;
         }
     }
 }

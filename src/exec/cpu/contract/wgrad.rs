@@ -6,12 +6,15 @@
 //! over pixels are added in order at the end.
 
 use super::gather::Geometry;
-use super::lanes::{Isa, KC, Lanes, MAX_ROWS};
+use super::lanes::{Isa, Lanes, MAX_ROWS};
 use super::matmul::copy_row;
 use super::pack::{Panels, Shared, copy, part, transpose, zero};
 use super::{Block, Epilogue};
 use crate::exec::cpu::pool::Pool;
 use std::ops::Range;
+
+/// Most pixels of one tile call: both panels are k-major and stream well from the second cache.
+const KC: usize = 512;
 
 /// A planned weight gradient.
 pub(super) struct WeightGrad {
@@ -28,8 +31,6 @@ pub(super) struct WeightGrad {
     splits: usize,
     /// Pixels of one tile call (joint).
     chunk: usize,
-    /// Leave out positions along the line whose tap lies in the padding.
-    trim: bool,
 }
 
 impl WeightGrad {
@@ -48,12 +49,12 @@ impl WeightGrad {
             splits = (flops / 1_000_000).min(32).min(g.n * positions / 128).max(1);
         } else {
             let count = panels.count();
-            let products = t * g.groups;
-            col_blocks = 32_usize.div_ceil(products).min(count / 2).max(count.div_ceil(8)).max(1);
+            let products = g.kernel[0] * g.kernel[1] * g.groups;
+            col_blocks = 32_usize.div_ceil(products).min(count / 2).max(count.div_ceil(4)).max(1);
             col_blocks = col_blocks.min(count.max(1));
             let tasks = products * col_blocks;
             let most = (flops / tasks.max(1) / 4_000_000).min(g.output[0] * g.output[1]);
-            splits = 32_usize.div_ceil(tasks.max(1)).min(most).max(1);
+            splits = 16_usize.div_ceil(tasks.max(1)).min(most).max(1);
         }
         WeightGrad {
             lanes,
@@ -63,8 +64,7 @@ impl WeightGrad {
             row_panels: rows.div_ceil(lanes.rows),
             col_blocks,
             splits,
-            chunk: (8192 / rows.max(1)).clamp(16, KC),
-            trim: g.n * g.output[2] >= 64,
+            chunk: (8192 / rows.max(1)).clamp(16, 256),
             g,
         }
     }
@@ -84,11 +84,7 @@ impl WeightGrad {
     }
 
     fn thread_len(&self) -> usize {
-        if self.joint {
-            self.chunk * (self.rows + self.panels.nr)
-        } else {
-            KC * self.panels.nr * self.panels.count().div_ceil(self.col_blocks)
-        }
+        if self.joint { self.chunk * (self.rows + self.panels.nr) } else { KC * self.panels.nr }
     }
 
     /// Values of scratch needed on a pool of `threads`.
@@ -140,13 +136,13 @@ impl WeightGrad {
                     )
                 }
             });
-            let taps = self.g.taps();
-            pool.run_on(self.g.groups * taps * self.col_blocks * self.splits, &|task, thread| {
+            let lines = self.g.kernel[0] * self.g.kernel[1];
+            pool.run_on(self.g.groups * lines * self.col_blocks * self.splits, &|task, thread| {
                 let (rest, block) = (task / self.col_blocks, task % self.col_blocks);
                 let (rest, split) = (rest / self.splits, rest % self.splits);
-                let at = [rest / taps, rest % taps, block, split];
+                let at = [rest / lines, rest % lines, block, split];
                 // SAFETY: see above.
-                unsafe { self.tap_part(at, x.as_ptr(), packed.get(), parts.get(), own(thread)) }
+                unsafe { self.line_part(at, x.as_ptr(), packed.get(), parts.get(), own(thread)) }
             });
         }
         // The second stage: add the parts, and put the kernel positions innermost.
@@ -188,10 +184,10 @@ impl WeightGrad {
         }
     }
 
-    /// One kernel position, a block of input channels, some lines of y.
-    unsafe fn tap_part(
+    /// One line of the kernel, a block of input channels, some lines of y.
+    unsafe fn line_part(
         &self,
-        [group, tap, block, split]: [usize; 4],
+        [group, kernel_line, block, split]: [usize; 4],
         x: *const f32,
         packed: *const f32,
         parts: *mut f32,
@@ -199,50 +195,45 @@ impl WeightGrad {
     ) {
         let g = &self.g;
         let (cg, og) = g.group();
-        let kernel = [tap / (g.kernel[1] * g.kernel[2]), tap / g.kernel[2] % g.kernel[1], tap % g.kernel[2]];
+        let (kz, ky) = (kernel_line / g.kernel[1], kernel_line % g.kernel[1]);
         let js = part(self.panels.count(), self.col_blocks, block)
             ..part(self.panels.count(), self.col_blocks, block + 1);
+        let channels = js.start * self.panels.nr..(js.end * self.panels.nr).min(cg);
         // SAFETY: by the caller.
         unsafe {
-            let to = parts.add(((split * g.groups + group) * og * g.taps() + tap) * cg);
-            let mut started = false;
-            let mut pending = 0..0;
-            let mut flush = |range: Range<usize>| {
-                let pieces = range.len().div_ceil(KC);
-                for i in 0..pieces {
-                    let ks =
-                        range.start + part(range.len(), pieces, i)..range.start + part(range.len(), pieces, i + 1);
-                    self.tap_chunk(group, kernel, &js, ks, x, packed, to, own, started);
-                    started = true;
-                }
-            };
+            // A part is [taps, o, c]: rows of a tile lie close together, whatever the number of taps.
+            let to = parts.add(((split * g.groups + group) * g.taps() + kernel_line * g.kernel[2]) * og * cg);
+            for i in 0..og * g.kernel[2] {
+                zero(to.add(i * cg + channels.start), channels.len());
+            }
+            // Pixels of a piece: neighbouring positions of all images, or some images of one position.
+            let (columns, images) =
+                if g.n < KC { (g.output[2].div_ceil(KC / g.n), 1) } else { (g.output[2], g.n.div_ceil(KC)) };
             let lines = g.output[0] * g.output[1];
             for line in part(lines, self.splits, split)..part(lines, self.splits, split + 1) {
-                let inside = |d: usize, at: usize| self.source(d, at, kernel[d]).is_some();
-                if !inside(0, line / g.output[1]) || !inside(1, line % g.output[1]) {
-                    continue;
-                }
-                let (mut lo, mut hi) = (0, g.output[2]);
-                if self.trim {
-                    while lo < hi && !inside(2, lo) {
-                        lo += 1;
+                let z = self.source(0, line / g.output[1], kz);
+                let y = self.source(1, line % g.output[1], ky);
+                let (Some(z), Some(y)) = (z, y) else { continue };
+                let x = x.add((z * g.input[1] + y) * g.input[2] * g.c + group * cg);
+                for piece in 0..columns * images {
+                    let (i, j) = (piece / images, piece % images);
+                    let positions = part(g.output[2], columns, i)..part(g.output[2], columns, i + 1);
+                    let images = part(g.n, images, j)..part(g.n, images, j + 1);
+                    for kx in 0..g.kernel[2] {
+                        // Only positions whose tap lies inside the image.
+                        let mut inner = positions.clone();
+                        while !inner.is_empty() && self.source(2, inner.start, kx).is_none() {
+                            inner.start += 1;
+                        }
+                        while !inner.is_empty() && self.source(2, inner.end - 1, kx).is_none() {
+                            inner.end -= 1;
+                        }
+                        if !inner.is_empty() {
+                            let a = (line * g.output[2] + inner.start) * g.n + images.start;
+                            let to = to.add(kx * og * cg);
+                            self.piece(group, &js, kx, inner, &images, x, packed, a, to, own);
+                        }
                     }
-                    while lo < hi && !inside(2, hi - 1) {
-                        hi -= 1;
-                    }
-                }
-                let range = (line * g.output[2] + lo) * g.n..(line * g.output[2] + hi) * g.n;
-                if range.start == pending.end {
-                    pending.end = range.end;
-                } else {
-                    flush(std::mem::replace(&mut pending, range));
-                }
-            }
-            flush(pending);
-            if !started {
-                for o in 0..og {
-                    let cols = js.start * self.panels.nr..(js.end * self.panels.nr).min(cg);
-                    zero(to.add(o * g.taps() * cg + cols.start), cols.len());
                 }
             }
         }
@@ -254,66 +245,51 @@ impl WeightGrad {
         (at * g.stride[d] + tap * g.dilation[d]).checked_sub(g.pad[d]).filter(|&p| p < g.input[d])
     }
 
-    /// At most KC pixels of one kernel position.
-    unsafe fn tap_chunk(
+    /// At most KC pixels of one kernel position; `x` is the line that it reads in the first image, `first` the
+    /// first pixel's place in the packed gradient.
+    unsafe fn piece(
         &self,
         group: usize,
-        kernel: [usize; 3],
         js: &Range<usize>,
-        ks: Range<usize>,
+        kx: usize,
+        positions: Range<usize>,
+        images: &Range<usize>,
         x: *const f32,
         packed: *const f32,
+        first: usize,
         to: *mut f32,
         own: *mut f32,
-        add: bool,
     ) {
         let g = &self.g;
         let (cg, og) = g.group();
-        let [d, h, w] = g.input;
-        let (first, end) = (js.start * self.panels.nr, (js.end * self.panels.nr).min(cg));
-        // SAFETY: by the caller; `own` has room for KC rows of the panels of a block.
+        let image_len = g.input.iter().product::<usize>() * g.c;
+        let kc = positions.len() * images.len();
+        // SAFETY: by the caller; `own` has room for KC rows of one panel.
         unsafe {
-            let (mut position, mut image) = (ks.start / g.n, ks.start % g.n);
-            let mut k = 0;
-            while k < ks.len() {
-                // All images of one position.
-                let count = (g.n - image).min(ks.len() - k);
-                let (line, column) = (position / g.output[2], position % g.output[2]);
-                let z = self.source(0, line / g.output[1], kernel[0]).unwrap_or(0);
-                let y = self.source(1, line % g.output[1], kernel[1]).unwrap_or(0);
-                let column = self.source(2, column, kernel[2]);
-                let pixel = (z * h + y) * w + column.unwrap_or(0);
-                for i in 0..count {
-                    let from = x.add(((image + i) * d * h * w + pixel) * g.c + group * cg);
-                    for j in js.clone() {
-                        let (cols, stored) = (self.panels.cols(j), self.panels.stored(j));
-                        let to = own.add((j - js.start) * self.panels.nr * KC + (k + i) * stored);
-                        if column.is_none() {
-                            zero(to, stored);
-                        } else {
-                            copy(from.add(j * self.panels.nr), to, cols);
-                            zero(to.add(cols), stored - cols);
-                        }
+            for j in js.clone() {
+                let (cols, stored) = (self.panels.cols(j), self.panels.stored(j));
+                for (i, position) in positions.clone().enumerate() {
+                    let Some(column) = self.source(2, position, kx) else { continue };
+                    let from = x.add(images.start * image_len + column * g.c + j * self.panels.nr);
+                    let to = own.add(i * images.len() * stored);
+                    if cols == stored {
+                        (self.lanes.copy_rows)(images.len(), from, image_len, to, stored / self.panels.width);
+                        continue;
+                    }
+                    for i in 0..images.len() {
+                        copy(from.add(i * image_len), to.add(i * stored), cols);
+                        zero(to.add(i * stored + cols), stored - cols);
                     }
                 }
-                k += count;
-                position += 1;
-                image = 0;
-            }
-            debug_assert!(first < end);
-            for j in js.clone() {
-                let stored = self.panels.stored(j);
-                let b = own.add((j - js.start) * self.panels.nr * KC);
                 for p in 0..self.row_panels {
                     let rows = self.row(p);
                     let mut c = [to; MAX_ROWS];
                     for (r, c) in rows.clone().zip(&mut c) {
-                        *c = to.add(r * g.taps() * cg);
+                        *c = to.add(r * cg);
                     }
-                    let a = packed.add((group * og + rows.start) * self.pixels() + ks.start * rows.len());
+                    let a = packed.add((group * og + rows.start) * self.pixels() + first * rows.len());
                     let tile = self.lanes.tile(rows.len(), stored, true);
-                    let (offset, cols) = (j * self.panels.nr, self.panels.cols(j));
-                    tile(ks.len(), a, rows.len(), b, stored, c.as_ptr(), offset, cols, add);
+                    tile(kc, a, rows.len(), own, stored, c.as_ptr(), j * self.panels.nr, cols, true);
                 }
             }
         }
@@ -430,20 +406,22 @@ impl WeightGrad {
                 }
                 return;
             }
+            let from = parts.add(group * line * og);
             for o in channels {
-                let at = (group * og + o) * line;
-                let from = parts.add(at);
-                for s in 1..self.splits {
-                    let other = parts.add(s * len + at);
-                    for i in 0..line {
-                        *from.add(i) += *other.add(i);
+                for tap in 0..t {
+                    let at = (tap * og + o) * cg;
+                    for s in 1..self.splits {
+                        let other = from.add(s * len + at);
+                        for c in 0..cg {
+                            *from.add(at + c) += *other.add(c);
+                        }
                     }
                 }
-                let to = w.add(at);
+                let to = w.add((group * og + o) * line);
                 if t == 1 {
-                    copy(from, to, line);
+                    copy(from.add(o * cg), to, cg);
                 } else {
-                    transpose(from, cg, t, cg, t, |c| to.add(c * t));
+                    transpose(from.add(o * cg), og * cg, t, cg, t, |c| to.add(c * t));
                 }
             }
         }
