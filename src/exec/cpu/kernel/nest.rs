@@ -1,0 +1,172 @@
+//! How a tile is walked: rows of one run each, with the affine forms that are followed.
+
+use crate::fuse::Affine;
+
+/// Rows and runs of a tile for some affine forms that are walked together.
+#[derive(Clone, Debug)]
+pub(super) struct Nest {
+    /// The forms over all loops.
+    pub forms: Vec<Affine>,
+    /// Bounds: for guards the extent, else 0.
+    pub bounds: Vec<i64>,
+    /// Loops that are walked row by row, outermost first.
+    rows: Vec<usize>,
+    /// Extents of these (that of the tiled loop is set by each tile).
+    extents: Vec<usize>,
+    /// Elements of a run for one index of the tiled loop.
+    run: usize,
+    /// Whether the tiled loop is part of the run.
+    run_tiled: bool,
+    /// Whether the first row loop is the tiled one.
+    row_tiled: bool,
+    /// For each form, how far it moves from element to element in a run.
+    pub steps: Vec<i64>,
+}
+
+impl Nest {
+    /// Loops `tiled..` of `extents`; `bounds` as in the field.
+    pub fn new(forms: Vec<Affine>, bounds: Vec<i64>, extents: &[usize], tiled: usize) -> Self {
+        let rank = extents.len();
+        // The run takes in loops from the innermost outwards as long as every form keeps its step.
+        let mut start = rank;
+        let mut run = 1;
+        let mut steps: Vec<i64> = vec![0; forms.len()];
+        while start > tiled {
+            let l = start - 1;
+            let fits = if run == 1 {
+                steps = forms.iter().map(|f| f.coef[l]).collect();
+                true
+            } else {
+                extents[l] == 1 || forms.iter().zip(&steps).all(|(f, s)| f.coef[l] == s * run as i64)
+            };
+            if !fits {
+                break;
+            }
+            start = l;
+            if l > tiled {
+                run *= extents[l];
+            }
+        }
+        let run_tiled = rank > tiled && start == tiled;
+        let rows: Vec<usize> = (tiled..start).filter(|&l| l == tiled || extents[l] != 1).collect();
+        let row_tiled = !rows.is_empty();
+        let extents = rows.iter().map(|&l| extents[l]).collect();
+        Self { forms, bounds, rows, extents, run, run_tiled, row_tiled, steps }
+    }
+
+    /// Whether the tile is one run along which form 0 moves by `step`.
+    pub fn is_run(&self, step: i64) -> bool {
+        self.rows.is_empty() && self.steps.first() == Some(&step)
+    }
+
+    /// Calls `row(first element in the tile, elements, forms' values)` for each row. `count` is the tile's extent of
+    /// the tiled loop, `index` the loops' indices at its first element, `at` scratch for twice the forms.
+    #[inline]
+    pub fn walk(&self, count: usize, index: &[i64], at: &mut [i64], mut row: impl FnMut(usize, usize, &[i64])) {
+        let n = self.forms.len();
+        for (a, f) in at.iter_mut().zip(&self.forms) {
+            *a = f.offset + f.coef.iter().zip(index).map(|(c, i)| c * i).sum::<i64>();
+        }
+        let run = if self.run_tiled { self.run * count } else { self.run };
+        let extent = |k: usize| if k == 0 && self.row_tiled { count } else { self.extents[k] };
+        match self.rows.len() {
+            0 => row(0, run, &at[..n]),
+            1 => {
+                for i in 0..extent(0) {
+                    row(i * run, run, &at[..n]);
+                    for k in 0..n {
+                        at[k] += self.forms[k].coef[self.rows[0]];
+                    }
+                }
+            }
+            rows => {
+                let mut counter = [0usize; 16];
+                let mut done = 0;
+                'all: loop {
+                    row(done, run, &at[..n]);
+                    done += run;
+                    for d in (0..rows).rev() {
+                        counter[d] += 1;
+                        let l = self.rows[d];
+                        for k in 0..n {
+                            at[k] += self.forms[k].coef[l];
+                        }
+                        if counter[d] < extent(d) {
+                            continue 'all;
+                        }
+                        for k in 0..n {
+                            at[k] -= self.forms[k].coef[l] * extent(d) as i64;
+                        }
+                        counter[d] = 0;
+                    }
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The part of a run in which the guards (forms from `first` on) hold.
+    #[inline]
+    pub fn inside(&self, first: usize, run: usize, at: &[i64]) -> (usize, usize) {
+        let (mut lo, mut hi) = (0i64, run as i64);
+        for k in first..self.forms.len() {
+            let (g, c, e) = (at[k], self.steps[k], self.bounds[k]);
+            if c == 0 {
+                if g < 0 || g >= e {
+                    return (0, 0);
+                }
+            } else if c > 0 {
+                // 0 <= g + c i < e
+                lo = lo.max((-g).div_euclid(c) + i64::from((-g).rem_euclid(c) != 0));
+                hi = hi.min((e - g).div_euclid(c) + i64::from((e - g).rem_euclid(c) != 0));
+            } else {
+                let c = -c;
+                // 0 <= g - c i < e: i <= g / c, i > (g - e) / c
+                hi = hi.min(g.div_euclid(c) + 1);
+                lo = lo.max((g - e).div_euclid(c) + 1);
+            }
+        }
+        if lo >= hi { (0, 0) } else { (lo as usize, hi as usize) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_runs() {
+        // [3, 4, 5] read as its own transpose over the first two axes.
+        let f = Affine { coef: vec![5, 15, 1], offset: 2 };
+        let nest = Nest::new(vec![f.clone()], vec![0], &[3, 4, 5], 0);
+        let mut seen = vec![];
+        nest.walk(3, &[0, 0, 0], &mut [0; 2], |at, run, f| seen.push((at, run, f[0])));
+        assert_eq!(seen.len(), 12);
+        assert_eq!(seen[1], (5, 5, 17));
+        assert_eq!(seen[4], (20, 5, 7));
+        let nest = Nest::new(vec![Affine::row_major(&[3, 4, 5])], vec![0], &[3, 4, 5], 1);
+        assert!(nest.is_run(1));
+        let mut seen = vec![];
+        nest.walk(2, &[1, 2, 0], &mut [0; 2], |at, run, f| seen.push((at, run, f[0])));
+        assert_eq!(seen, [(0, 10, 30)]);
+    }
+
+    #[test]
+    fn guards_are_ranges() {
+        let guard = |c: i64, g: i64, e: i64| {
+            let nest = Nest::new(vec![Affine { coef: vec![c], offset: g }], vec![e], &[10], 0);
+            let mut got = (0, 0);
+            nest.walk(10, &[0], &mut [0; 2], |_, run, at| got = nest.inside(0, run, at));
+            let want: Vec<usize> = (0..10).filter(|&i| (0..e).contains(&(g + c * i as i64))).collect();
+            let want = want.first().map_or((0, 0), |&a| (a, want[want.len() - 1] + 1));
+            assert_eq!(got, want, "{c} {g} {e}");
+        };
+        for c in -3..=3 {
+            for g in -5..12 {
+                for e in 1..9 {
+                    guard(c, g, e);
+                }
+            }
+        }
+    }
+}
