@@ -4,6 +4,7 @@ mod build;
 mod errors;
 mod filetests;
 mod golden_layers;
+mod executors;
 mod golden_ops;
 mod golden_util;
 mod gradcheck;

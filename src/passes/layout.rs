@@ -177,7 +177,8 @@ impl Turn {
                 Op::ConvDataGrad(_) => self.out.conv_data_grad(args[0], args[1], c),
                 _ => self.out.conv_weight_grad(args[0], args[1], c),
             };
-            *(if result { &mut self.last } else { &mut self.plain }).get_mut(n.index()).expect("in range") = Some(out);
+            *(if result { &mut self.last } else { &mut self.plain }).get_mut(n.index()).expect("in range") =
+                Some(out);
             return;
         }
         if !(inside && carries(g, n)) {

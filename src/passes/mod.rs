@@ -7,6 +7,7 @@
 
 mod dce;
 mod fold;
+pub mod layout;
 mod rebuild;
 mod renumber;
 mod simplify;

@@ -254,7 +254,8 @@ impl CpuExecutor {
         let mut addresses = vec![std::ptr::null_mut(); p.inputs.len()];
         for (i, (name, ty)) in p.inputs.iter().enumerate() {
             let given = inputs.iter().find(|v| v.0 == &**name);
-            let error = |found: String| ExecError::Input { name: name.to_string(), expected: ty.to_string(), found };
+            let error =
+                |found: String| ExecError::Input { name: name.to_string(), expected: ty.to_string(), found };
             let Some((_, host)) = given else { return Err(error("missing".into())) };
             let found = host.ty();
             if found.shape != ty.shape || !memory::same_words(found.dtype, ty.dtype) {
@@ -336,7 +337,11 @@ impl Executor for CpuExecutor {
         t.set.then(|| memory::get(&t.ty, t.words.as_slice()))
     }
 
-    fn run(&mut self, p: &mut Program, inputs: &[(&str, &HostTensor)]) -> Result<Vec<(Name, HostTensor)>, ExecError> {
+    fn run(
+        &mut self,
+        p: &mut Program,
+        inputs: &[(&str, &HostTensor)],
+    ) -> Result<Vec<(Name, HostTensor)>, ExecError> {
         self.bind(p, inputs)?;
         self.launch(p, |_, _, _| true);
         // All values that wait are read before any persistent tensor changes.

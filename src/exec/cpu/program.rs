@@ -180,7 +180,9 @@ impl Compiler<'_> {
                 };
                 if let Some((c, role)) = role {
                     let to = self.buf(*node);
-                    if g.ty(*node).elements() > 0 && (g.ty(lhs.from).elements() == 0 || g.ty(rhs.from).elements() == 0) {
+                    if g.ty(*node).elements() > 0
+                        && (g.ty(lhs.from).elements() == 0 || g.ty(rhs.from).elements() == 0)
+                    {
                         out.push(Action::Zero { to });
                     } else {
                         let plan = Conv::with_isa(c, role, self.isa);

@@ -339,8 +339,7 @@ impl<'a> Builder<'a> {
 
     fn build(mut self) -> (Variant, usize, usize) {
         // Chunk-wide values first: their tiles are never reused.
-        let (later, first): (Vec<usize>, Vec<usize>) =
-            (0..self.values.len()).partition(|&i| self.depends[i].tile);
+        let (later, first): (Vec<usize>, Vec<usize>) = (0..self.values.len()).partition(|&i| self.depends[i].tile);
         first.into_iter().for_each(|i| self.emit(i));
         for i in later {
             self.emit(i);

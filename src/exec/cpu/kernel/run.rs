@@ -243,14 +243,7 @@ unsafe fn copy_run(to: *mut u32, from: *const u32, step: i64, run: usize) {
 impl Walk<'_> {
     /// # Safety
     /// As [`Kernel::run`].
-    unsafe fn steps(
-        &self,
-        steps: &[Step],
-        pointers: &mut [*mut u32],
-        index: &[i64],
-        at: &mut [i64],
-        count: usize,
-    ) {
+    unsafe fn steps(&self, steps: &[Step], pointers: &mut [*mut u32], index: &[i64], at: &mut [i64], count: usize) {
         let n = count * self.v.inner;
         for step in steps {
             // SAFETY: as the caller vouches; forms stay inside their tensors wherever guards hold.
@@ -301,8 +294,7 @@ impl Walk<'_> {
                             for i in 0..run {
                                 let s = at[0] + i as i64 * nest.steps[0];
                                 let k = at[1] + i as i64 * nest.steps[1];
-                                *to.add(e + i) =
-                                    noise::element::<false>(*dist, key, c, s as u32, k as usize);
+                                *to.add(e + i) = noise::element::<false>(*dist, key, c, s as u32, k as usize);
                             }
                         });
                     }
@@ -331,7 +323,8 @@ impl Walk<'_> {
                                 copy_run(to, from, i64::from(!uniform), run);
                             } else {
                                 for i in 0..run {
-                                    *to.offset(i as isize * step as isize) = *from.add(if *uniform { 0 } else { i });
+                                    *to.offset(i as isize * step as isize) =
+                                        *from.add(if *uniform { 0 } else { i });
                                 }
                             }
                         });

@@ -102,10 +102,8 @@ pub fn log1p<const F: bool>(x: f32) -> f32 {
 pub fn tanh<const F: bool>(x: f32) -> f32 {
     let a = x.abs();
     let s = x * x;
-    let p = poly::<F, 6>(
-        s,
-        [-0.333_333_3, 0.133_331_8, -0.053_943_4, 0.021_681_642, -0.008_128_997, 0.002_097_718_2],
-    );
+    let p =
+        poly::<F, 6>(s, [-0.333_333_3, 0.133_331_8, -0.053_943_4, 0.021_681_642, -0.008_128_997, 0.002_097_718_2]);
     let small = fma::<F>(p * s, x, x);
     let e = exp::<F>(-2.0 * a);
     let large = ((1.0 - e) / (1.0 + e)).copysign(x);
@@ -119,15 +117,7 @@ pub fn erf<const F: bool>(x: f32) -> f32 {
     let s = x * x;
     let p = poly::<F, 7>(
         s,
-        [
-            0.128_379_17,
-            -0.376_126_35,
-            0.112_836_94,
-            -0.026_859_27,
-            0.005_200_634,
-            -8.137_437_4e-4,
-            8.345_225e-5,
-        ],
+        [0.128_379_17, -0.376_126_35, 0.112_836_94, -0.026_859_27, 0.005_200_634, -8.137_437_4e-4, 8.345_225e-5],
     );
     let small = fma::<F>(p, x, x);
     let t = if a < 4.0 { a } else { 4.0 };
@@ -314,7 +304,9 @@ mod tests {
         assert_eq!((tanh::<true>(inf), tanh::<true>(-inf)), (1.0, -1.0));
         assert_eq!((erf::<true>(inf), erf::<true>(-inf)), (1.0, -1.0));
         assert!(tanh::<true>(nan).is_nan() && erf::<true>(nan).is_nan());
-        assert!(max(nan, 1.0).is_nan() && max(1.0, nan).is_nan() && min(nan, 1.0).is_nan() && min(1.0, nan).is_nan());
+        assert!(
+            max(nan, 1.0).is_nan() && max(1.0, nan).is_nan() && min(nan, 1.0).is_nan() && min(1.0, nan).is_nan()
+        );
         assert_eq!((sign(-3.0), sign(0.0), sign(2.0)), (-1.0, 0.0, 1.0));
         assert_eq!(to_bf16(1.003_906_3), half::bf16::from_f32(1.003_906_3).to_f32());
     }

@@ -150,9 +150,8 @@ pub fn lanes(isa: Isa) -> Lanes {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl");
-        let fused = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("bmi2");
+        let fused =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2");
         match isa {
             Isa::Avx512 if wide && fused => return avx512::LANES,
             Isa::Avx512 | Isa::Avx2 if fused => return avx2::LANES,

@@ -272,12 +272,12 @@ pub(super) unsafe fn exec<const FMA: bool>(insts: &[LaneInst], ptrs: &[*mut u32]
                 LaneOp::Select => {
                     map3(n, to, u(0), u(1), u(2), |c: u32, x: u32, y: u32| if c != 0 { x } else { y });
                 }
-                LaneOp::SelectLt => map4(n, to, f(0), f(1), u(2), u(3), |a: f32, b: f32, x: u32, y: u32| {
-                    if a < b { x } else { y }
-                }),
-                LaneOp::SelectLe => map4(n, to, f(0), f(1), u(2), u(3), |a: f32, b: f32, x: u32, y: u32| {
-                    if a <= b { x } else { y }
-                }),
+                LaneOp::SelectLt => {
+                    map4(n, to, f(0), f(1), u(2), u(3), |a: f32, b: f32, x: u32, y: u32| if a < b { x } else { y })
+                }
+                LaneOp::SelectLe => {
+                    map4(n, to, f(0), f(1), u(2), u(3), |a: f32, b: f32, x: u32, y: u32| if a <= b { x } else { y })
+                }
                 LaneOp::MulAdd => map3(n, tf, f(0), f(1), f(2), |x, y, z| math::fma::<FMA>(x, y, z)),
                 LaneOp::NegMulAdd => {
                     map3(n, tf, f(0), f(1), f(2), |x: f32, y, z| math::fma::<FMA>(-x, y, z));

@@ -1,0 +1,196 @@
+//! Oracle = unfused = fused, on random graphs of all ops; any number of threads gives the same bits.
+
+use crate::random::{ALL, Allow, build, fixed_decisions};
+use ganc::exec::Executor;
+use ganc::exec::cpu::{CpuExecutor, CpuOptions, Isa};
+use ganc::grad::grad_or_zeros;
+use ganc::graph::eval::{Env, Tensor, eval_outputs};
+use ganc::graph::{DType, Graph, HostTensor, Name, text};
+
+fn host(t: &Tensor) -> HostTensor {
+    match t.ty.dtype {
+        DType::U32 => HostTensor::u32(t.ty.shape.clone(), t.data.iter().map(|&v| v as u32).collect()),
+        DType::Bool => HostTensor {
+            shape: t.ty.shape.clone(),
+            data: ganc::graph::HostData::Bool(t.data.iter().map(|&v| v as u8).collect()),
+        },
+        _ => HostTensor::f32(t.ty.shape.clone(), t.data.iter().map(|&v| v as f32).collect()),
+    }
+}
+
+/// The environment as an executor sees it: rounded to f32, and moved by about `by`.
+fn rounded(env: &Env, by: f64) -> Env {
+    let mut env = env.clone();
+    let all = env.inputs.values_mut().chain(env.params.values_mut()).chain(env.states.values_mut());
+    for t in all.filter(|t| t.ty.dtype == DType::F32) {
+        let moved = |(i, v): (usize, &f64)| {
+            let sign = if (i * 7 + 3) % 11 < 6 { 1.0 } else { -1.0 };
+            f64::from(*v as f32) * (1.0 + sign * by)
+        };
+        *t = Tensor::new(t.ty.clone(), t.data.iter().enumerate().map(moved).collect());
+    }
+    env
+}
+
+/// All outputs of one run.
+pub fn run(g: &Graph, env: &Env, options: CpuOptions) -> Vec<(Name, HostTensor)> {
+    let mut exec = CpuExecutor::new(options);
+    for (name, t) in env.params.iter().chain(&env.states) {
+        exec.store(name, &host(t));
+    }
+    let inputs: Vec<(Name, HostTensor)> = env.inputs.iter().map(|(n, t)| (n.clone(), host(t))).collect();
+    let refs: Vec<(&str, &HostTensor)> = inputs.iter().map(|(n, t)| (&**n, t)).collect();
+    let mut p = exec.compile(g).unwrap();
+    p.plan.verify().unwrap();
+    let first = exec.run(&mut p, &refs).unwrap();
+    if g.outputs.iter().all(|o| !o.0.contains(':')) {
+        assert_eq!(exec.run(&mut p, &refs).unwrap(), first, "a second run differs");
+    }
+    first
+}
+
+/// Compares an executor with the oracle. What moving the inputs by a rounding error moves is allowed manifold.
+pub fn check(g: &Graph, env: &Env, options: CpuOptions, tolerance: f64) {
+    let want = eval_outputs(g, &rounded(env, 0.0)).unwrap();
+    let near = eval_outputs(g, &rounded(env, 3e-7)).unwrap();
+    let got = run(g, env, options);
+    for ((name, got), ((_, want), (_, near))) in got.iter().zip(want.iter().zip(&near)) {
+        assert_eq!(got.shape, want.ty.shape, "{name}");
+        let scale = want.data.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+        for (i, ((g, w), n)) in got.to_f64().iter().zip(want.data.iter()).zip(near.data.iter()).enumerate() {
+            let allowed = tolerance * scale + 30.0 * (w - n).abs();
+            assert!(g == w || (g - w).abs() <= allowed, "{name}[{i}] is {g}, the oracle says {w} ({options:?})");
+        }
+    }
+}
+
+fn report(g: &Graph, f: impl FnOnce() + std::panic::UnwindSafe) {
+    if let Err(e) = std::panic::catch_unwind(f) {
+        let last = ganc::passes::layout::layout(g);
+        let fused = ganc::fuse::fuse(&last, ganc::fuse::FuseOptions { fuse: true });
+        eprintln!("{}\nafter layout\n{}\n{}", text::print(g), text::print(&last), fused.text(&last));
+        std::panic::resume_unwind(e);
+    }
+}
+
+const UNFUSED: CpuOptions = CpuOptions { threads: 1, fuse: false, isa: None, profile: false, memory: None };
+const FUSED: CpuOptions = CpuOptions { fuse: true, ..UNFUSED };
+
+const EXACT: Allow = Allow { halves: false, ..ALL };
+
+#[test]
+fn unfused_is_the_oracle() {
+    for seed in 0..60 {
+        let r = build(&fixed_decisions(seed, 20 + seed as usize), EXACT);
+        report(&r.graph, || check(&r.graph, &r.env, UNFUSED, 2e-5));
+    }
+}
+
+#[test]
+fn fused_is_the_oracle() {
+    for seed in 0..80 {
+        let r = build(&fixed_decisions(seed, 20 + seed as usize), EXACT);
+        report(&r.graph, || check(&r.graph, &r.env, FUSED, 2e-5));
+    }
+}
+
+#[test]
+fn gradients_are_the_oracles() {
+    for seed in 100..140 {
+        let mut r = build(&fixed_decisions(seed, seed as usize - 60), EXACT);
+        let g = &mut r.graph;
+        let loss = g.outputs.last().unwrap().1;
+        for (k, d) in grad_or_zeros(g, loss, None, &r.leaves).into_iter().enumerate() {
+            g.output(format!("d{k}"), d);
+        }
+        let simple = ganc::passes::run(r.graph.clone(), &ganc::passes::Options::default());
+        report(&r.graph, || check(&r.graph, &r.env, FUSED, 2e-5));
+        report(&simple, || check(&simple, &r.env, FUSED, 2e-5));
+        report(&simple, || check(&simple, &r.env, UNFUSED, 2e-5));
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    for seed in 0..20 {
+        let r = build(&fixed_decisions(seed + 500, 60), ALL);
+        let one = run(&r.graph, &r.env, FUSED);
+        for threads in [2, 3] {
+            assert_eq!(run(&r.graph, &r.env, CpuOptions { threads, ..FUSED }), one, "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_agrees() {
+    for isa in Isa::available() {
+        for seed in 0..15 {
+            let r = build(&fixed_decisions(seed + 900, 50), EXACT);
+            report(&r.graph, || check(&r.graph, &r.env, CpuOptions { isa: Some(isa), ..FUSED }, 2e-5));
+        }
+    }
+}
+
+#[test]
+fn persistent_tensors_change_all_at_once() {
+    let mut g = Graph::new();
+    let (a, b) = (g.param("a", &[5]), g.param("b", &[5]));
+    let s = g.add(a, b);
+    let n = g.scale(a, 2.0);
+    let t = g.state("t", ganc::graph::Type::f32([5]));
+    let u = g.add(t, n);
+    // A swap, a use of the old value after its update, an update in place, and a new tensor.
+    g.output("param:a", b);
+    g.output("param:b", a);
+    g.output("state:t", u);
+    g.output("state:new", s);
+    g.output("sum", s);
+    for options in [UNFUSED, FUSED] {
+        let mut exec = CpuExecutor::new(options);
+        exec.store("a", &HostTensor::f32([5], vec![1.0; 5]));
+        exec.store("b", &HostTensor::f32([5], vec![2.0; 5]));
+        let mut p = exec.compile(&g).unwrap();
+        assert!(exec.run(&mut p, &[]).is_err(), "t has no value");
+        exec.store("t", &HostTensor::f32([5], vec![0.5; 5]));
+        assert_eq!(exec.run(&mut p, &[]).unwrap()[0].1, HostTensor::f32([5], vec![3.0; 5]));
+        let get = |exec: &CpuExecutor, n: &str| exec.fetch(n).unwrap().as_f32().unwrap()[4];
+        assert_eq!((get(&exec, "a"), get(&exec, "b"), get(&exec, "t")), (2.0, 1.0, 2.5));
+        assert_eq!(get(&exec, "new"), 3.0);
+        exec.run(&mut p, &[]).unwrap();
+        assert_eq!((get(&exec, "a"), get(&exec, "b"), get(&exec, "t")), (1.0, 2.0, 6.5));
+    }
+}
+
+#[test]
+fn the_first_nan_is_found() {
+    let mut g = Graph::new();
+    let x = g.input("x", ganc::graph::Type::f32([3]));
+    let origin = |path: &str, order| ganc::graph::Origin { path: path.into(), order, ..Default::default() };
+    g.set_origin(origin("G.fc", 0));
+    let y = g.offset(x, -1.0);
+    g.set_origin(origin("D.norm", 1));
+    let l = g.unary(ganc::graph::Unary::Log, y);
+    g.set_origin(origin("D.out", 1));
+    let s = g.sum_all(l);
+    g.output("loss", s);
+    let mut exec = CpuExecutor::new(FUSED);
+    let good = HostTensor::f32([3], vec![2.0; 3]);
+    let bad = HostTensor::f32([3], vec![2.0, 0.5, 3.0]);
+    assert_eq!(exec.locate_nonfinite(&g, &[("x", &good)]).unwrap(), None);
+    let found = exec.locate_nonfinite(&g, &[("x", &bad)]).unwrap();
+    assert_eq!(found.as_deref(), Some("D.norm (log, gradient of order 1, f32[3])"));
+}
+
+#[test]
+fn wrong_inputs_are_named() {
+    let mut g = Graph::new();
+    let x = g.input("x", ganc::graph::Type::f32([3]));
+    let y = g.scale(x, 2.0);
+    g.output("y", y);
+    let mut exec = CpuExecutor::new(FUSED);
+    let mut p = exec.compile(&g).unwrap();
+    let four = HostTensor::f32([4], vec![0.0; 4]);
+    let text = exec.run(&mut p, &[("x", &four)]).unwrap_err().to_string();
+    assert_eq!(text, "`x` is f32[4], the graph takes f32[3]");
+    assert!(exec.run(&mut p, &[]).is_err());
+}
