@@ -50,10 +50,13 @@ fn near(a: &[f64], b: &[f64]) {
     a.iter().zip(b).for_each(|(x, y)| assert!((x - y).abs() < 1e-9 * (1.0 + y.abs()), "{a:?}\n{b:?}"));
 }
 
+/// Name, input, arguments by position and by name, result.
+type ShapeCase = (&'static str, &'static [usize], Vec<Value>, Vec<(&'static str, Value)>, &'static [usize]);
+
 #[test]
 fn shapes_of_layers() {
     let same = || ("pad", word("same"));
-    let cases: Vec<(&str, &[usize], Vec<Value>, Vec<(&str, Value)>, &[usize])> = vec![
+    let cases: Vec<ShapeCase> = vec![
         ("linear", &[5], vec![num(3.0)], vec![], &[3]),
         ("linear", &[4, 5], vec![num(3.0)], vec![("axis", num(-1.0))], &[4, 3]),
         ("conv", &[3, 7], vec![num(4.0), num(3.0)], vec![], &[4, 5]),
@@ -194,7 +197,8 @@ fn operators_on_values() {
     assert_eq!(both(Operator::Pow, 2.0, 10.0), Ok(num(1024.0)));
     assert_eq!(both(Operator::Ge, 2.0, 2.0), Ok(Value::Bool(true)));
     let v = numbers(4);
-    let powers: [(f64, fn(f64) -> f64); 5] =
+    type Function = fn(f64) -> f64;
+    let powers: [(f64, Function); 5] =
         [(2.0, |x| x * x), (3.0, |x| x * x * x), (-1.0, |x| 1.0 / x), (0.0, |_| 1.0), (7.0, |x| x.powi(7))];
     for (n, f) in powers {
         let t = op(&mut s, Operator::Pow, &x, num(n));
