@@ -2,4 +2,167 @@
 
 use super::Entry;
 
-pub(super) const TABLE: &[Entry] = &[];
+pub(super) const TABLE: &[Entry] = &[
+    Entry {
+        code: "E0401",
+        title: "a player that updates no network",
+        text: "\
+`player D { … }` updates the network D; `player critic updates D, E { … }` names its networks freely. All of them must
+be networks of the spec, and a train needs at least one player.
+",
+    },
+    Entry {
+        code: "E0402",
+        title: "a player needs exactly one optimiser",
+        text: "\
+Each player says once how its networks are updated: `using adam(lr: 2e-4, beta1: 0.5)`. The optimisers are sgd, adam,
+adamw, rmsprop, adagrad and lion. For two optimisers write two players.
+",
+    },
+    Entry {
+        code: "E0403",
+        title: "a player without an objective",
+        text: "\
+A player minimises the sum of its `minimize` lines and of its parts of the train's `loss` lines. The player that updates
+the judge of a loss gets the discriminator part; a player that updates another network inside the loss's second score
+gets the generator part. This player has neither, so its optimiser has nothing to do.
+",
+    },
+    Entry {
+        code: "E0404",
+        title: "two players of one name",
+        text: "\
+Names of players key the states of their optimisers. If two players update one network, name them yourself:
+`player warm updates D { … }`.
+",
+    },
+    Entry {
+        code: "E0420",
+        title: "the type of a draw",
+        text: "\
+A draw of noise needs a type, which gives its shape: `draw z: [100] ~ normal`, `draw y: class(10) ~ uniform`. A draw of
+data has none, since the data set knows the types of its fields: `draw x ~ faces.image`.
+",
+    },
+    Entry {
+        code: "E0421",
+        title: "a draw line is one minibatch of one set",
+        text: "\
+`draw a, b ~ S.x, S.y` draws one minibatch of S: one source for each name, all of them fields of the same set, so that
+they belong to the same rows. Two lines are independent of each other. Data and noise are drawn in lines of their own.
+",
+    },
+    Entry {
+        code: "E0422",
+        title: "a setting is missing or given twice",
+        text: "\
+A train says its `batch` and its length (`steps n`, or `epochs n of SET`) once each; `seed`, `precision` and `order`
+at most once. `of SET` may be left out if all data draws use one set.
+",
+    },
+    Entry {
+        code: "E0423",
+        title: "`order simultaneous` and `repeat`",
+        text: "\
+With `order simultaneous` all players' updates use the values at the start of the iteration and are then applied
+together, so each player updates once. Leave `repeat` out, or the order.
+",
+    },
+    Entry {
+        code: "E0424",
+        title: "rows of a data set in a player",
+        text: "\
+Without `draw`, a field such as `test.image` means the rows of the set in order; actions measure over them. A player
+works on minibatches: `draw x ~ train_set.image`.
+",
+    },
+    Entry {
+        code: "E0425",
+        title: "`expect` names something that nothing evaluates",
+        text: "\
+The names in `expect` are those of `evaluate name = …` in the train's actions (a metric without a name is known by its
+own: `evaluate swd(…)` gives `swd`).
+",
+    },
+    Entry {
+        code: "E0426",
+        title: "names of evaluations",
+        text: "\
+Each evaluation has a name of its own in its train, under which it is logged and `expect` finds it.
+",
+    },
+    Entry {
+        code: "E0427",
+        title: "the scores of a loss",
+        text: "\
+`loss L(A, B)` compares the scores of real samples A with those of fakes B. Both must be applications of one network,
+the judge, as in `loss hinge(D(real, y), D(G(z, y), y))`; `.output` may follow. Train-level lets are seen through.
+An objective of another form is written into the players: `minimize …`.
+",
+    },
+    Entry {
+        code: "E0428",
+        title: "a bare `loss` that cannot be completed",
+        text: "\
+`loss L` alone means `loss L(D(real, s…), D(G(i…), s…))` for the only discriminator D and the only generator G of the
+spec, where `real`, the inputs i of G and the further inputs s of D are draws or train-level lets of those names. If one
+of them is missing, or there are several networks of a role, write the scores out.
+",
+    },
+    Entry {
+        code: "E0429",
+        title: "the sides of a loss",
+        text: "\
+A loss has two sides: the player that updates the judge minimises the discriminator part, those that update another
+network inside the second score minimise the generator part. One player cannot be on both sides, and somebody must be on
+one.
+",
+    },
+    Entry {
+        code: "E0430",
+        title: "a malformed loss",
+        text: "\
+A loss is a pair of functions of two scores:
+
+    loss my_loss(real, fake, margin = 1) {
+        discriminator mean(relu(margin - real)) + mean(relu(margin + fake))
+        generator -mean(fake)
+    }
+
+Its first two parameters are the scores of real and of fake samples; it has exactly one `discriminator` and one
+`generator` line.
+",
+    },
+    Entry {
+        code: "E0431",
+        title: "the condition of an `if` in `train`",
+        text: "\
+An `if` in `train` is decided before the run, from consts: it makes tricks ablatable with `--set flag=false`. Its
+condition is true or false.
+",
+    },
+    Entry {
+        code: "E0440",
+        title: "two lines set the same thing",
+        text: "\
+Two tricks, or a trick and an argument, set one and the same value: a target of a loss, an option of an optimiser, the
+average of a network. Order does not decide between them; leave one out.
+",
+    },
+    Entry {
+        code: "E0441",
+        title: "a trick that does not fit",
+        text: "\
+Each trick acts on something: targets of a loss, the scores it compares, optimisers of players. The message says what is
+missing here and what to use. Label arguments are always targets (`real: 0.9`), never amounts of smoothing.
+",
+    },
+    Entry {
+        code: "E0490",
+        title: "a trick that is not available yet",
+        text: "\
+The trick is part of the language: its name and arguments are known and checked. This version of the compiler cannot
+expand it yet. Leave the line out, or write what it does into the players.
+",
+    },
+];
