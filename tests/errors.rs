@@ -3,12 +3,15 @@
 use std::fmt::Write;
 
 use ganc::diag::{Diagnostics, codes, render};
-use ganc::source::{FileId, SourceMap};
+use ganc::source::SourceMap;
 
-/// All that the compiler has to say about a file. Later stages are added here.
-fn check(_sources: &SourceMap, file: FileId, text: &str) -> Diagnostics {
-    match ganc::syntax::parse(file, text) {
-        Ok(_) => Diagnostics::default(),
+/// All that the compiler has to say about a file that needs no data. Later stages are added here.
+fn check(path: &std::path::Path, sources: &mut SourceMap) -> Diagnostics {
+    match super::model::load_file(path, sources, &ganc::model::Options::default()) {
+        Ok(model) => match ganc::tricks::expand(&model) {
+            Ok(core) => core.warnings,
+            Err(d) => d,
+        },
         Err(d) => d,
     }
 }
@@ -18,9 +21,7 @@ fn errors() {
     insta::glob!("errors/*.gan", |path| {
         let text = std::fs::read_to_string(path).expect("a case").replace("\r\n", "\n");
         let mut sources = SourceMap::default();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let file = sources.add(name, text.as_str());
-        let diagnostics = check(&sources, file, &text);
+        let diagnostics = check(path, &mut sources);
         assert!(!diagnostics.is_empty(), "{} has no error", path.display());
         for d in diagnostics.items() {
             assert!(codes::lookup(d.code).is_some(), "{} has no long explanation", d.code);

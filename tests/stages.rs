@@ -11,3 +11,12 @@ fn ast() {
         insta::assert_snapshot!("ast", dump(&file));
     });
 }
+
+/// Losses and tricks written out. What comes out is a spec again, and expands to itself.
+#[test]
+fn expanded() {
+    insta::glob!("cases/expand_*.gan", |path| {
+        let text = super::model::expanded_text(path);
+        insta::assert_snapshot!("expanded", text);
+    });
+}

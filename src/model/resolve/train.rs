@@ -9,7 +9,7 @@ use crate::layers::{Class, Value, table};
 use crate::model::{PAIRS, walk};
 use crate::source::Span;
 use crate::syntax::ast::{
-    Action, ActionKind, Args, Expr, ExprKind, Ident, Player, PlayerLineKind, Role, Setting, Train, TrainStmt,
+    Action, ActionKind, Arg, Args, Expr, ExprKind, Ident, Player, PlayerLineKind, Role, Setting, Train, TrainStmt,
     TrainStmtKind, TypeExpr,
 };
 
@@ -228,7 +228,10 @@ impl Resolver<'_> {
             TrainStmtKind::Player(p) => self.player(p, scope, seen),
             TrainStmtKind::Trick(name, args) => match table::lookup(Class::Trick, &name.name) {
                 Some(sig) => {
-                    self.in_place(Place::Player, |r| r.bind(sig, name.span, written(args.as_ref()), scope));
+                    let args = written(args.as_ref());
+                    if !self.smoothed_fakes(name, args) {
+                        self.in_place(Place::Player, |r| r.bind(sig, name.span, args, scope));
+                    }
                 }
                 None => {
                     let near = suggest(&name.name, table::names(Class::Trick)).map(str::to_string);
@@ -277,6 +280,23 @@ impl Resolver<'_> {
                 }
             }
         }
+    }
+
+    /// Refuses a target of fake samples with the reason, since many systems have one.
+    fn smoothed_fakes(&mut self, name: &Ident, args: &[Arg]) -> bool {
+        let Some(fake) = args.iter().filter_map(|a| a.name.as_ref()).find(|n| n.name.starts_with("fake")) else {
+            return false;
+        };
+        if name.name != "one_sided_label_smoothing" {
+            return false;
+        }
+        self.error(
+            Diagnostic::error("E0441", "only the target of real samples is smoothed")
+                .at(fake.span, "the target of fakes stays 0")
+                .note("a judge with smoothed fakes prefers regions where fakes already are (Salimans et al. 2016, section 3.4)")
+                .help("leave this argument out"),
+        );
+        true
     }
 
     fn once(&mut self, what: &'static str, span: Span, seen: &mut Seen) {
