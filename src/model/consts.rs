@@ -6,7 +6,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::layers::Value;
 use crate::source::Span;
 use crate::syntax::ast::{BinOp, Expr, ExprKind, Index};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The values of all constants of a model.
 #[derive(Clone, Debug, Default)]
@@ -22,20 +22,29 @@ impl Consts {
     pub fn new(model: &Model) -> Result<Self, Diagnostics> {
         let mut found = Self::default();
         let mut errors = Diagnostics::default();
-        let mut open = Vec::new();
+        let (mut open, mut failed) = (Vec::new(), BTreeSet::new());
         for c in &model.consts {
-            found.define(model, &c.name.name, &mut open, &mut errors);
+            found.define(model, &c.name.name, &mut open, &mut failed, &mut errors);
         }
         if errors.has_errors() { Err(errors) } else { Ok(found) }
     }
 
-    fn define(&mut self, model: &Model, name: &str, open: &mut Vec<String>, errors: &mut Diagnostics) {
-        if self.values.contains_key(name) || errors.has_errors() {
+    /// Evaluates one constant and what it needs; each failure is reported once, at its origin.
+    fn define(
+        &mut self,
+        model: &Model,
+        name: &str,
+        open: &mut Vec<String>,
+        failed: &mut BTreeSet<String>,
+        errors: &mut Diagnostics,
+    ) {
+        if self.values.contains_key(name) || failed.contains(name) {
             return;
         }
         let Some(c) = model.constant(name) else { return };
         if let Some(at) = open.iter().position(|o| o == name) {
             let chain = open[at..].join(" -> ");
+            failed.extend(open[at..].iter().cloned());
             errors.push(
                 Diagnostic::error("E0215", format!("the value of const `{name}` needs itself"))
                     .at(c.name.span, format!("{chain} -> {name}")),
@@ -43,25 +52,25 @@ impl Consts {
             return;
         }
         open.push(name.to_string());
-        let mut needed = Vec::new();
-        super::walk::expr(&c.value, &mut |e| {
-            if let ExprKind::Name(n) = &e.kind {
-                needed.push(n.clone());
-            }
-            true
-        });
-        for n in needed {
-            self.define(model, &n, open, errors);
+        let needed = super::walk::names(&c.value);
+        for n in &needed {
+            self.define(model, n, open, failed, errors);
         }
         open.pop();
-        if errors.has_errors() {
+        if needed.iter().any(|n| failed.contains(n)) {
+            failed.insert(name.to_string());
+        }
+        if failed.contains(name) {
             return;
         }
         match self.eval(&c.value) {
             Ok(v) => {
                 self.values.insert(name.to_string(), v);
             }
-            Err(d) => errors.push(d),
+            Err(d) => {
+                failed.insert(name.to_string());
+                errors.push(d);
+            }
         }
     }
 

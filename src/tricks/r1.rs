@@ -48,7 +48,10 @@ fn apply(work: &mut Work<'_>, t: &TrickUse, real: bool) -> Result<(), Diagnostic
             }
             _ => make::binary(BinOp::Mul, make::number(0.5, span), gamma.clone()),
         };
-        let value = make::binary(BinOp::Mul, Expr { span, ..weight }, mean);
+        let value = match &weight.kind {
+            ExprKind::Number(one) if one == "1" => mean,
+            _ => make::binary(BinOp::Mul, Expr { span, ..weight }, mean),
+        };
         lines.push(make::minimize(value, t.args.get("every").cloned()));
         work.losses[i].judge_terms.extend(lines);
     }

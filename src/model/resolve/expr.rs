@@ -136,8 +136,9 @@ impl<'m> Resolver<'m> {
             return;
         }
         if self.place == Place::Expect {
-            let all: Vec<String> =
+            let mut all: Vec<String> =
                 scope.locals().iter().filter(|l| l.kind == Kind::Evaluated).map(|l| l.name.clone()).collect();
+            all.dedup();
             let near = suggest(n, all.iter().map(String::as_str)).map(str::to_string);
             let d = Diagnostic::error("E0425", format!("nothing evaluates `{n}`")).at(span, "expected here");
             let d = if all.is_empty() {
@@ -269,7 +270,9 @@ impl<'m> Resolver<'m> {
             }
             return;
         };
-        if let Some(local) = scope.find(n) {
+        // Position picks the class: `let l1 = mean(l1(a, b))` may be, the called one is the function.
+        let function = table::lookup(Class::Function, n).is_some();
+        if let Some(local) = scope.find(n).filter(|l| !function || matches!(l.kind, Kind::Network(_))) {
             let kind = local.kind.clone();
             scope.mark(n);
             match kind {

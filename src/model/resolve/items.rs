@@ -3,7 +3,7 @@
 use super::scope::{Kind, Scope};
 use super::{Place, Resolver};
 use crate::diag::Diagnostic;
-use crate::layers::table;
+use crate::layers::{Class, table};
 use crate::syntax::ast::{ExprKind, Loss, LossLine};
 
 impl Resolver<'_> {
@@ -24,20 +24,29 @@ impl Resolver<'_> {
         }
         for b in &model.blocks {
             self.block_item(b);
-            if let Some(sig) = table::lookup_call(&b.name.name) {
+            let Some(sig) = table::lookup_call(&b.name.name) else { continue };
+            let note = format!("the built-in is `{}`: {}", sig.usage(), sig.doc);
+            if sig.class == Class::Layer {
                 self.warnings.push(
-                    Diagnostic::warning("W0201", format!("block `{}` hides a built-in", b.name.name))
+                    Diagnostic::warning("W0201", format!("block `{}` hides a built-in layer", b.name.name))
                         .at(b.name.span, "this name will mean the block")
-                        .note(format!("the built-in is `{}`: {}", sig.usage(), sig.doc)),
+                        .note(note),
+                );
+            } else {
+                self.error(
+                    Diagnostic::error("E0201", format!("`{}` is a built-in function", b.name.name))
+                        .at(b.name.span, "a block may hide a layer, but no function: losses and tricks use them")
+                        .note(note)
+                        .help("take another name"),
                 );
             }
         }
         for n in &model.networks {
             self.network_item(n);
         }
-        for l in &model.losses {
+        for l in model.losses.iter().filter(|l| !model.is_prelude(l)) {
             self.loss_item(l);
-            if !model.is_prelude(l) && super::super::PRELUDE.contains(&format!("loss {}(", l.name.name)) {
+            if super::super::PRELUDE.contains(&format!("loss {}(", l.name.name)) {
                 self.warnings.push(
                     Diagnostic::warning("W0201", format!("loss `{}` hides a built-in one", l.name.name))
                         .at(l.name.span, "this name will mean your loss"),
