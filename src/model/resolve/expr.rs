@@ -416,12 +416,17 @@ impl<'m> Resolver<'m> {
             let what = format!("block `{n}`");
             let given = self.bind_params(&what, &block.params, at, args, &[], scope);
             self.missing(&what, &block.params, &given, span);
-        } else if self.model.network(n).is_some() {
+        } else if let Some(network) = self.model.network(n) {
+            // A network of one input, or its first one: `x |> G` is `G(x)`.
             self.used.insert(n.clone());
-            self.error(
-                Diagnostic::error("E0205", format!("`{n}` is a network, a layer or block is expected"))
-                    .at(span, format!("apply it as a function: `{n}(…)`")),
-            );
+            let rest = Args { args: args.to_vec(), span };
+            match network.inputs.split_first() {
+                Some((_, others)) => self.bind_inputs(n, others, span, &rest, scope),
+                None => self.error(
+                    Diagnostic::error("E0205", format!("network `{n}` takes no input, so it is no layer"))
+                        .at(span, format!("it is applied as `{n}()`")),
+                ),
+            }
         } else if let Some((what, _)) = self.global(n) {
             self.error(
                 Diagnostic::error("E0205", format!("`{n}` is {what}, a layer or block is expected"))
