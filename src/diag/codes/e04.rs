@@ -159,10 +159,10 @@ missing here and what to use. Label arguments are always targets (`real: 0.9`), 
     },
     Entry {
         code: "E0490",
-        title: "part of the language that is not available yet",
+        title: "a trick that is not available yet",
         text: "\
-This trick, layer or function is part of the language: its name and arguments are known and checked. This version of the
-compiler cannot build it yet. Leave it out, or write what it does in other words.
+This trick is part of the language: its name and arguments are known and checked. This version of the
+compiler cannot expand it yet. Leave it out, or write what it does into the players.
 ",
     },
 ];
