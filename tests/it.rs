@@ -2,15 +2,16 @@
 
 mod build;
 mod errors;
+mod executors;
 mod filetests;
 mod golden_layers;
-mod executors;
 mod golden_ops;
 mod golden_util;
 mod gradcheck;
 mod layer_scope;
 mod layers;
 mod model;
+mod properties;
 mod random;
 mod stages;
 mod syntax;
