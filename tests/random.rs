@@ -7,8 +7,7 @@
 use ganc::grad::grad_or_zeros;
 use ganc::graph::eval::{Env, Tensor, eval};
 use ganc::graph::{
-    Binary, ContractDims, ConvGeom, DType, Dist, F64, Graph, Layout, NodeId, Type, Unary, Window, philox, text,
-    verify,
+    Binary, ContractDims, ConvGeom, DType, Dist, F64, Graph, Layout, NodeId, Type, Unary, Window, philox,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
