@@ -153,3 +153,17 @@ fn every_trick_of_the_table_has_a_phase() {
     }
     assert!(ganc::tricks::TRICKS.is_sorted_by_key(|t| t.phase));
 }
+
+/// Long chains end in a diagnostic, not in an overflowing stack.
+#[test]
+fn hostile_chains_end_in_a_diagnostic() {
+    let n = 2_000;
+    let consts: String =
+        (0..n).map(|i| format!("const a{i} = a{}\n", i + 1)).collect::<String>() + &format!("const a{n} = 1\n");
+    let blocks: String = (0..300).map(|i| format!("block B{i}() {{ B{}() }}\n", i + 1)).collect::<String>()
+        + "block B300() { relu }\n";
+    for (text, code) in [(consts, "E0215"), (blocks, "E0217")] {
+        let (result, _) = load_text(&text, &Options::default());
+        assert!(codes_of(&result.expect_err("refused")).contains(&code));
+    }
+}

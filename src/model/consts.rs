@@ -51,6 +51,14 @@ impl Consts {
             );
             return;
         }
+        if open.len() >= 500 {
+            failed.insert(name.to_string());
+            errors.push(
+                Diagnostic::error("E0215", "too many consts need each other in a row")
+                    .at(c.name.span, "write them in the order in which they are needed"),
+            );
+            return;
+        }
         open.push(name.to_string());
         let needed = super::walk::names(&c.value);
         for n in &needed {

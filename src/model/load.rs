@@ -95,6 +95,11 @@ impl Loader<'_> {
         if self.seen.contains_key(&path) {
             return;
         }
+        if self.open.len() >= 64 {
+            let d = Diagnostic::error("E0213", "files use each other in a chain of more than 64");
+            self.errors.push(if let Some(s) = from { d.at(s, "one too many") } else { d });
+            return;
+        }
         let text = match (self.reader)(&path) {
             Ok(text) => text,
             Err(e) => {

@@ -289,12 +289,11 @@ impl Resolver<'_> {
         }
     }
 
-    /// Arguments of a block or loss. `skip` parameters are bound elsewhere; `extra` names are allowed besides.
+    /// Arguments of a block or loss; `extra` names are allowed besides. Which parameters were given comes back.
     pub(super) fn bind_params(
         &mut self,
         what: &str,
         params: &[Param],
-        at: Span,
         args: &[Arg],
         extra: &[&str],
         scope: &mut Scope,
@@ -320,14 +319,18 @@ impl Resolver<'_> {
                     self.error(did_you_mean(d, n.span, near));
                 }
                 (None, None) => {
-                    let title = format!("{what} takes {} arguments, this is number {}", params.len(), i + 1);
+                    let n = params.len();
+                    let title = format!(
+                        "{what} takes {n} argument{}, this is number {}",
+                        if n == 1 { "" } else { "s" },
+                        i + 1
+                    );
                     self.error(Diagnostic::error("E0206", title).at(a.value.span, "one too many"));
                     break;
                 }
             }
             self.expr(&a.value, scope);
         }
-        let _ = at;
         given
     }
 

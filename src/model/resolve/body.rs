@@ -11,6 +11,19 @@ use crate::syntax::ast::{
 };
 use std::collections::BTreeSet;
 
+/// Blocks may be nested this deep.
+const DEEPEST: usize = 100;
+
+/// What following a block's blocks found.
+enum Chain {
+    /// Nothing wrong.
+    Fine,
+    /// The way back to the start.
+    Closed(String),
+    /// No end in sight.
+    Deep,
+}
+
 impl Resolver<'_> {
     /// A network: its types, modifiers, body and results.
     pub(super) fn network_item(&mut self, n: &Network) {
@@ -63,33 +76,41 @@ impl Resolver<'_> {
                     .help("the value of a block is its final `it`"),
             );
         }
-        if let Some(chain) = self.block_cycle(&b.name.name) {
-            self.error(
+        match self.block_chain(&b.name.name, &b.name.name, 0, &mut BTreeSet::new()) {
+            Chain::Fine => {}
+            Chain::Closed(chain) => self.error(
                 Diagnostic::error("E0217", format!("block `{}` uses itself", b.name.name))
                     .at(b.name.span, chain)
                     .help("blocks are written out where they are used; `repeat` makes towers"),
-            );
+            ),
+            Chain::Deep => self.error(
+                Diagnostic::error("E0217", format!("block `{}` is nested too deeply", b.name.name))
+                    .at(b.name.span, format!("blocks within blocks, more than {DEEPEST} of them")),
+            ),
         }
     }
 
-    fn block_cycle(&self, start: &str) -> Option<String> {
-        fn go(r: &Resolver<'_>, at: &str, start: &str, seen: &mut BTreeSet<String>) -> Option<String> {
-            let block = r.model.block(at)?;
-            let mut used = Vec::new();
-            blocks_of(&block.body, &mut used);
-            for u in used {
-                if u == start {
-                    return Some(format!("{at} -> {u}"));
-                }
-                if seen.insert(u.clone())
-                    && let Some(chain) = go(r, &u, start, seen)
-                {
-                    return Some(format!("{at} -> {chain}"));
+    /// Follows the blocks that `at` uses, in search of `start`.
+    fn block_chain(&self, at: &str, start: &str, depth: usize, seen: &mut BTreeSet<String>) -> Chain {
+        if depth > DEEPEST {
+            return Chain::Deep;
+        }
+        let Some(block) = self.model.block(at) else { return Chain::Fine };
+        let mut used = Vec::new();
+        blocks_of(&block.body, &mut used);
+        for u in used {
+            if u == start {
+                return Chain::Closed(format!("{at} -> {u}"));
+            }
+            if seen.insert(u.clone()) {
+                match self.block_chain(&u, start, depth + 1, seen) {
+                    Chain::Fine => {}
+                    Chain::Closed(chain) => return Chain::Closed(format!("{at} -> {chain}")),
+                    Chain::Deep => return Chain::Deep,
                 }
             }
-            None
         }
-        go(self, start, start, &mut BTreeSet::new())
+        Chain::Fine
     }
 
     /// A type: its numbers are constants.
@@ -215,7 +236,7 @@ impl Resolver<'_> {
                 scope.leave(depth);
             }
             StmtKind::If(i) => self.if_stmt(i, scope),
-            StmtKind::Layer(call) => self.layer(call, s.span, scope),
+            StmtKind::Layer(call) => self.layer(call, scope),
         }
     }
 

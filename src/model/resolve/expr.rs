@@ -63,7 +63,7 @@ impl<'m> Resolver<'m> {
             ExprKind::Pipe(left, stage) => {
                 self.expr(left, scope);
                 match stage {
-                    PipeStage::Layer(call) => self.layer(call, e.span, scope),
+                    PipeStage::Layer(call) => self.layer(call, scope),
                     PipeStage::Body(body) => self.body(body, scope),
                 }
             }
@@ -307,7 +307,7 @@ impl<'m> Resolver<'m> {
             let what = format!("block `{n}`");
             if let Some(first) = args.args.first().filter(|a| a.name.is_none()) {
                 self.part(&first.value, scope);
-                let given = self.bind_params(&what, &block.params, e.span, &args.args[1..], &[], scope);
+                let given = self.bind_params(&what, &block.params, &args.args[1..], &[], scope);
                 self.missing(&what, &block.params, &given, e.span);
             } else {
                 self.without_input(n, e, callee.span);
@@ -404,7 +404,7 @@ impl<'m> Resolver<'m> {
     }
 
     /// A layer statement or pipe stage: its input is there already.
-    pub(super) fn layer(&mut self, call: &LayerCall, at: Span, scope: &mut Scope) {
+    pub(super) fn layer(&mut self, call: &LayerCall, scope: &mut Scope) {
         let whole = self.whole.take();
         let n = &call.name.name;
         let args = written(call.args.as_ref());
@@ -414,7 +414,7 @@ impl<'m> Resolver<'m> {
             self.used.insert(n.clone());
             self.layers_allowed(n, span);
             let what = format!("block `{n}`");
-            let given = self.bind_params(&what, &block.params, at, args, &[], scope);
+            let given = self.bind_params(&what, &block.params, args, &[], scope);
             self.missing(&what, &block.params, &given, span);
         } else if let Some(network) = self.model.network(n) {
             // A network of one input, or its first one: `x |> G` is `G(x)`.

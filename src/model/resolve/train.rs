@@ -224,7 +224,7 @@ impl Resolver<'_> {
             | TrainStmtKind::Draw { .. }
             | TrainStmtKind::Expect(..)
             | TrainStmtKind::If(..) => {}
-            TrainStmtKind::Loss(name, args) => self.loss_line(name, args.as_ref(), s.span, scope),
+            TrainStmtKind::Loss(name, args) => self.loss_line(name, args.as_ref(), scope),
             TrainStmtKind::Player(p) => self.player(p, scope, seen),
             TrainStmtKind::Trick(name, args) => match table::lookup(Class::Trick, &name.name) {
                 Some(sig) => {
@@ -465,7 +465,7 @@ impl Resolver<'_> {
         scope.later = later;
     }
 
-    fn loss_line(&mut self, name: &Ident, args: Option<&Args>, span: Span, scope: &mut Scope) {
+    fn loss_line(&mut self, name: &Ident, args: Option<&Args>, scope: &mut Scope) {
         let pair = PAIRS.iter().find(|p| p.name == name.name && self.model.loss(p.name).is_none());
         let Some(def) = self.model.loss(pair.map_or(name.name.as_str(), |p| p.loss)) else {
             let all = self.model.losses.iter().map(|l| l.name.name.as_str()).chain(PAIRS.iter().map(|p| p.name));
@@ -480,7 +480,7 @@ impl Resolver<'_> {
         let what = format!("loss `{}`", name.name);
         let extra = pair.map(|p| p.options).unwrap_or_default();
         let args = written(args);
-        let given = self.in_place(Place::Player, |r| r.bind_params(&what, &def.params, span, args, extra, scope));
+        let given = self.in_place(Place::Player, |r| r.bind_params(&what, &def.params, args, extra, scope));
         let scores = given.iter().take(2).filter(|g| **g).count();
         if scores > 0 {
             self.missing(&what, &def.params, &given, name.span);
