@@ -89,7 +89,7 @@ pub(super) fn front(args: &SpecArgs) -> Result<Front, Failure> {
 
 /// Graphs of a checked spec; warnings of all stages are printed.
 pub(super) fn graphs(front: &Front) -> Result<Compiled, Failure> {
-    match build::build(&front.core, &data::schema) {
+    match build::build(&front.core, &front.sources, &data::schema) {
         Ok((compiled, warnings)) => {
             report(&front.sources, &front.warnings);
             report(&front.sources, &warnings);

@@ -3,10 +3,12 @@
 use super::progress::{Mode, Progress, number};
 use super::{DeviceArgs, Failure, compile};
 use crate::build::program::Compiled;
+use crate::exec::Executor;
+use crate::exec::oracle::Oracle;
 use crate::model::Options;
 use crate::train::checkpoint;
 use crate::train::folder::{FORMAT, RunFolder, RunRecord};
-use crate::train::{RunError, Summary, Trainer, Ui};
+use crate::train::{Summary, Trainer, Ui};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +49,9 @@ pub(super) struct RunArgs {
     /// Save by the clock as well: minutes between checkpoints (0: never)
     #[arg(long, default_value_t = 5)]
     autosave: u64,
+    /// Run every node in 64-bit floats, as plainly as it is defined: slow, the check on everything else
+    #[arg(long, conflicts_with = "no_fuse")]
+    oracle: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -106,7 +111,7 @@ fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
     let data = compile::open_data(&front, &compiled)?;
     let folder = RunFolder::create(args.out.as_deref(), &compile::stem(spec), &record)
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
-    go(args, &front, &compiled, &data, &folder, &record, None)
+    go(args, &Job { front: &front, compiled: &compiled, data: &data, folder: &folder, record: &record, from: None })
 }
 
 fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
@@ -144,7 +149,8 @@ fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
     if loaded.is_none() && !args.quiet && !args.json {
         super::print("no checkpoint yet: starting from the beginning\n");
     }
-    go(args, &front, &compiled, &data, &folder, &record, loaded.as_ref())
+    let from = loaded.as_ref();
+    go(args, &Job { front: &front, compiled: &compiled, data: &data, folder: &folder, record: &record, from })
 }
 
 /// Hash of everything that decides a run's numbers.
@@ -154,18 +160,27 @@ pub(super) fn spec_hash(record: &RunRecord) -> String {
     checkpoint::sha256(all.to_string().as_bytes())
 }
 
-fn go(
-    args: &RunArgs,
-    front: &compile::Front,
-    compiled: &Compiled,
-    data: &[Arc<crate::data::Dataset>],
-    folder: &RunFolder,
-    record: &RunRecord,
-    from: Option<&checkpoint::Loaded>,
-) -> Result<(), Failure> {
-    let mut exec = compile::executor(&args.device)?;
+struct Job<'a> {
+    front: &'a compile::Front,
+    compiled: &'a Compiled,
+    data: &'a [Arc<crate::data::Dataset>],
+    folder: &'a RunFolder,
+    record: &'a RunRecord,
+    from: Option<&'a checkpoint::Loaded>,
+}
+
+fn go(args: &RunArgs, job: &Job<'_>) -> Result<(), Failure> {
+    if args.oracle {
+        train(args, job, &mut Oracle::default())
+    } else {
+        train(args, job, &mut compile::executor(&args.device)?)
+    }
+}
+
+fn train<E: Executor>(args: &RunArgs, job: &Job<'_>, exec: &mut E) -> Result<(), Failure> {
     static STOP: AtomicBool = AtomicBool::new(false);
-    // A second Ctrl-C ends at once; the last checkpoint stays whole either way.
+    // A second Ctrl-C ends at once; the last checkpoint stays whole either way. Where the handler cannot be set,
+    // Ctrl-C kills the run, which a resume mends.
     let _ = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
@@ -177,25 +192,22 @@ fn go(
         _ => Mode::Person,
     };
     let mut ui = Progress::new(mode);
-    ui.note(&format!("run folder {}", folder.root().display()));
-    let minutes = if args.autosave == 0 { u64::MAX / 120 } else { args.autosave.min(u64::MAX / 120) };
+    ui.note(&format!("run folder {}", job.folder.root().display()));
+    let minutes = if args.autosave == 0 { u64::MAX } else { args.autosave };
     let mut trainer = Trainer {
-        compiled,
-        exec: &mut exec,
-        data,
-        folder,
-        spec: spec_hash(record),
+        compiled: job.compiled,
+        exec,
+        data: job.data,
+        folder: job.folder,
+        spec: spec_hash(job.record),
         stop: &STOP,
-        autosave: Duration::from_secs(minutes * 60),
+        autosave: Duration::from_secs(minutes.saturating_mul(60)),
     };
-    match trainer.run(from, &mut ui) {
-        Ok(summary) => finish(&summary, folder, mode),
+    match trainer.run(job.from, &mut ui) {
+        Ok(summary) => finish(&summary, job.folder, mode),
         Err(e) => {
-            let not_finite = matches!(e, RunError::NotFinite { .. });
-            let failure = compile::refused(&front.sources, &e.diagnostics(None));
-            if not_finite {
-                eprintln!("the run is in {}", folder.root().display());
-            }
+            let failure = compile::refused(&job.front.sources, &e.diagnostics(None));
+            eprintln!("the run is in {}", job.folder.root().display());
             Err(failure)
         }
     }

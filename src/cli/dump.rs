@@ -1,0 +1,95 @@
+//! `ganc dump --stage …`
+
+use super::{Failure, SpecArgs, compile};
+use crate::exec::cpu;
+use crate::graph::{Graph, text};
+use crate::{fuse, passes, plan, syntax};
+use clap::{Args, ValueEnum};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Syntax tree of the spec
+    Ast,
+    /// The program in the core language
+    Model,
+    /// One iteration up to the losses, without gradients
+    Graph,
+    /// One whole iteration as it is built
+    Grad,
+    /// The graph after each pass
+    Passes,
+    /// Clusters, and why nodes got memory of their own
+    Fuse,
+    /// Launch order, places in memory, work
+    Plan,
+}
+
+#[derive(Args)]
+pub(super) struct DumpArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Which stage
+    #[arg(long, value_enum)]
+    stage: Stage,
+    /// Graphviz instead of text (stages graph and grad)
+    #[arg(long)]
+    dot: bool,
+}
+
+pub(super) fn dump(args: &DumpArgs) -> Result<(), Failure> {
+    if args.stage == Stage::Ast {
+        return ast(&args.spec);
+    }
+    let front = compile::front(&args.spec)?;
+    if args.stage == Stage::Model {
+        super::print(&syntax::format::print(&front.core.to_file()));
+        return Ok(());
+    }
+    let compiled = compile::graphs(&front)?;
+    for train in &compiled.trains {
+        for it in &train.iterations {
+            super::print(&format!("; {} iteration, batch {}, mask {:b}\n", train.name, train.batch, it.mask));
+            super::print(&stage(args, &it.graph));
+        }
+    }
+    Ok(())
+}
+
+fn ast(args: &SpecArgs) -> Result<(), Failure> {
+    let text = compile::read_text(&args.spec)
+        .map_err(|e| Failure::Message(format!("cannot read `{}`: {e}", args.spec.display())))?;
+    let mut sources = crate::source::SourceMap::default();
+    let id = sources.add(&args.spec, text.as_str());
+    let file = syntax::parse(id, &text).map_err(|d| compile::refused(&sources, &d))?;
+    super::print(&syntax::dump::dump(&file));
+    Ok(())
+}
+
+fn stage(args: &DumpArgs, g: &Graph) -> String {
+    let print = |g: &Graph| if args.dot { crate::graph::dot::dot(g) } else { text::print(g) };
+    match args.stage {
+        Stage::Ast | Stage::Model => String::new(),
+        Stage::Graph => {
+            let mut forward = g.clone();
+            forward.outputs.retain(|(name, _)| name.starts_with("loss:"));
+            print(&passes::dce(&forward))
+        }
+        Stage::Grad => print(g),
+        Stage::Passes => {
+            let mut out = String::new();
+            passes::run_observed(g.clone(), &passes::Options::default(), &mut |pass, g| {
+                out.push_str(&format!("; after {}: {} nodes\n{}", pass.name, g.nodes().len(), text::print(g)));
+            });
+            out
+        }
+        Stage::Fuse => {
+            let g = cpu::prepare(g);
+            fuse::fuse(&g, fuse::FuseOptions { fuse: true }).text(&g)
+        }
+        Stage::Plan => {
+            let g = cpu::prepare(g);
+            let clusters = fuse::fuse(&g, fuse::FuseOptions { fuse: true });
+            plan::plan(&g, clusters, cpu::PLAN).text(&g, cpu::PLAN)
+        }
+    }
+}
