@@ -119,4 +119,64 @@ never has, or a column of the wrong kind. Text columns and whole numbers 0 to k-
 `vector:` needs numeric columns.
 ",
     },
+    Entry {
+        code: "E0550",
+        title: "a file of the run folder cannot be read or written",
+        text: "\
+The disk is full, the folder cannot be written, or a file was removed while the run used it. Checkpoints are written
+to a temporary file, synced and renamed, so the last one is whole whatever happened. Mend the cause, then go on with
+`ganc run --resume RUN`.
+",
+    },
+    Entry {
+        code: "E0551",
+        title: "a checkpoint cannot be used",
+        text: "\
+A checkpoint is a manifest (.json) and its tensors (.safetensors). It is used only if the manifest is whole, the
+tensors have the SHA-256 that the manifest names, the spec is the one that wrote it, and every tensor has the type that
+the spec declares. A newer damaged checkpoint is passed over for the one before.
+",
+    },
+    Entry {
+        code: "E0552",
+        title: "a loss is not finite any more",
+        text: "\
+A NaN or an infinity reached a player's loss. The run stops; the last checkpoint is from before. ganc replays the run
+from there, which ends in the same bits, and names the first operation that gave a value that is not finite from finite
+arguments: its layer, its kind, and of which order of gradient it is. Usual remedies are a smaller learning rate,
+`clip_norm` on the optimiser, a gradient penalty or spectral norm on the discriminator.
+",
+    },
+    Entry {
+        code: "E0553",
+        title: "the plan needs more memory than there is",
+        text: "\
+A plan knows its memory before it runs. Use a smaller batch or narrower networks; `ganc check` prints what an iteration
+needs.
+",
+    },
+    Entry {
+        code: "E0554",
+        title: "a graph could not be run",
+        text: "\
+A persistent tensor or an input has no value or another type than the graph says. With an unedited run folder this is a
+bug in ganc.
+",
+    },
+    Entry {
+        code: "E0555",
+        title: "an option does not fit the spec or the run",
+        text: "\
+An option of the command line contradicts the spec or the run folder: a minibatch larger than its data set, an output
+folder that is not empty, and the like. The message says which.
+",
+    },
+    Entry {
+        code: "E0556",
+        title: "a metric has no value",
+        text: "\
+A metric was given samples that it cannot compare: of another shape than the data, of another dimension than the modes,
+or none at all.
+",
+    },
 ];
