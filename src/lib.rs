@@ -16,5 +16,5 @@ pub mod report;
 pub mod source;
 pub mod syntax;
 pub mod tricks;
-// pub mod cli;
+pub mod cli;
 pub mod train;

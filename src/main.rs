@@ -1,3 +1,5 @@
 //! The `ganc` command.
 
-fn main() {}
+fn main() {
+    std::process::exit(ganc::cli::main(std::env::args_os()));
+}
