@@ -6,7 +6,8 @@
 use super::progress::number;
 use super::{DeviceArgs, Failure, SpecArgs, compile};
 use crate::exec::Executor;
-use crate::graph::HostTensor;
+use crate::exec::cpu::{CpuExecutor, Program};
+use crate::graph::{Graph, HostTensor, Node, Op};
 use crate::train::{driver, feed, key};
 use clap::Args;
 use serde_json::json;
@@ -45,6 +46,20 @@ fn peak_mib() -> Option<f64> {
     line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
 }
 
+/// FLOPs of the products and convolutions of a graph; a multiply-add counts 2, padding counts as work.
+fn products(g: &Graph) -> u64 {
+    let one = |n: &Node| match &n.op {
+        Op::ConvFwd(c) | Op::ConvDataGrad(c) | Op::ConvWeightGrad(c) => c.flops(),
+        Op::Contract(dims) => {
+            let lhs = g.shape(n.args[0]);
+            let summed: usize = dims.contracted.iter().map(|p| lhs[p.0]).product();
+            2 * (n.ty.elements() * summed) as u64
+        }
+        _ => 0,
+    };
+    g.nodes().iter().map(one).sum()
+}
+
 pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     if args.repeat == 0 || args.steps == 0 {
         return Err(Failure::Message("--repeat and --steps must be at least 1".into()));
@@ -55,7 +70,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let data = compile::open_data(&front, &compiled)?;
     let train =
         compiled.trains.first().ok_or_else(|| Failure::Message("the spec has no `train` to time".into()))?;
-    let mut exec = compile::executor(&args.device)?;
+    let mut exec = compile::executor_with(&args.device, args.profile)?;
     driver::initialise(&compiled, &mut exec, train.seed, None);
     driver::initialise(&compiled, &mut exec, train.seed, Some(0));
     let wrong = |e: crate::train::RunError| compile::refused(&front.sources, &e.diagnostics(None));
@@ -70,37 +85,39 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let mut program = exec.compile(&it.graph).map_err(|e| wrong(e.into()))?;
     let seed = HostTensor::u32([2], key(train.seed).to_vec());
     let mut step = 0u64;
-    let mut iterate = |exec: &mut crate::exec::cpu::CpuExecutor| -> Result<(), Failure> {
+    let mut iterate = |exec: &mut CpuExecutor, program: &mut Program| -> Result<(), Failure> {
         step += 1;
         let count = HostTensor::u32([], vec![step as u32]);
         let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
         let batch = &pool[(step % POOL) as usize];
         inputs.extend(it.inputs.iter().zip(batch).map(|(i, t)| (&*i.input, t)));
-        exec.run(&mut program, &inputs).map_err(|e| wrong(e.into()))?;
+        exec.run(program, &inputs).map_err(|e| wrong(e.into()))?;
         Ok(())
     };
-    iterate(&mut exec)?;
+    iterate(&mut exec, &mut program)?;
     let first = began.elapsed().as_secs_f64();
     for _ in 1..args.warmup {
-        iterate(&mut exec)?;
+        iterate(&mut exec, &mut program)?;
     }
+    program.reset_profile();
     let mut times = Vec::new();
     for _ in 0..args.repeat {
         let t = Instant::now();
         for _ in 0..args.steps {
-            iterate(&mut exec)?;
+            iterate(&mut exec, &mut program)?;
         }
         times.push(t.elapsed().as_secs_f64() * 1e3 / args.steps as f64);
     }
+    let profile = program.profile();
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
-    let flops = crate::plan::flops(&it.graph);
+    let flops = products(&program.graph);
     let rate = flops as f64 / median / 1e6;
     if args.json {
         let line = json!({
             "workload": compile::stem(&args.spec.spec), "threads": args.device.threads, "batch": train.batch,
             "ms": median, "ms_min": times[0], "ms_max": times[times.len() - 1], "gflops": rate,
-            "flops": flops, "peak_mib": peak_mib(), "first_step_s": first,
+            "flops": flops, "peak_mib": peak_mib(), "planned_mib": program.memory() as f64 / 1048576.0, "first_step_s": first,
         });
         super::print(&format!("{line}\n"));
     } else {
@@ -115,7 +132,13 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
             train.batch,
         ));
         let peak = peak_mib().map_or("not known here".into(), |m| format!("{m:.0} MiB"));
-        super::print(&format!("peak memory {peak}; first step done {first:.2} s after the start\n"));
+        let planned = number(program.memory() as f64 / 1048576.0);
+        super::print(&format!(
+            "peak memory {peak}, of which the plan {planned} MiB; first step done {first:.2} s after the start\n"
+        ));
+        if args.profile {
+            super::print(&format!("\n{profile}"));
+        }
     }
     Ok(())
 }

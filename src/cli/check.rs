@@ -3,8 +3,8 @@
 use super::describe::thousands;
 use super::progress::number;
 use super::{Failure, SpecArgs, compile};
-use crate::exec::cpu;
-use crate::{fuse, plan};
+use crate::exec::Executor;
+use crate::exec::cpu::{CpuExecutor, CpuOptions};
 use clap::Args;
 
 #[derive(Args)]
@@ -25,11 +25,13 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     ));
     for train in &compiled.trains {
         for it in &train.iterations {
-            let g = cpu::prepare(&it.graph);
-            let clusters = fuse::fuse(&g, fuse::FuseOptions { fuse: true });
-            let launches = clusters.clusters.len();
-            let p = plan::plan(&g, clusters, cpu::PLAN);
-            let total = p.total(&g, cpu::PLAN);
+            let mut exec = CpuExecutor::new(CpuOptions::default());
+            let program = exec.compile(&it.graph).map_err(|e| Failure::Message(e.to_string()))?;
+            let profile = program.profile();
+            let flops: u64 = profile.lines.iter().map(|l| l.flops).sum();
+            let bytes: u64 = profile.lines.iter().map(|l| l.bytes).sum();
+            let p = &program.plan;
+            let launches = program.launch_count();
             let variant = if train.iterations.len() > 1 { format!(" (variant {:b})", it.mask) } else { String::new() };
             super::print(&format!(
                 "{}{variant}: {} steps of batch {}; an iteration is {} nodes in {launches} clusters, {} GFLOP, \
@@ -38,9 +40,9 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
                 thousands(train.steps),
                 train.batch,
                 it.graph.nodes().len(),
-                number(total.flops as f64 / 1e9),
-                number(total.bytes as f64 / 1048576.0),
-                number((p.arena + p.persistent + p.constant) as f64 / 1048576.0),
+                number(flops as f64 / 1e9),
+                number(bytes as f64 / 1048576.0),
+                number(program.memory() as f64 / 1048576.0),
                 number(p.arena as f64 / 1048576.0),
                 number(p.persistent as f64 / 1048576.0),
             ));

@@ -142,6 +142,11 @@ pub(super) fn recorded(sources: Vec<StoredSource>) -> impl Fn(&Path) -> io::Resu
 
 /// The executor that `--device` asks for.
 pub(super) fn executor(args: &DeviceArgs) -> Result<CpuExecutor, Failure> {
+    executor_with(args, false)
+}
+
+/// The same, measuring each launch if `profile`.
+pub(super) fn executor_with(args: &DeviceArgs, profile: bool) -> Result<CpuExecutor, Failure> {
     match args.device.as_str() {
         "auto" | "cpu" => {}
         other if other == "cuda" || other.starts_with("cuda:") => {
@@ -159,7 +164,7 @@ pub(super) fn executor(args: &DeviceArgs) -> Result<CpuExecutor, Failure> {
         Some(n) => n,
         None => num_cpus::get_physical().min(MOST_THREADS),
     };
-    Ok(CpuExecutor::new(CpuOptions { threads, fuse: !args.no_fuse, ..CpuOptions::default() }))
+    Ok(CpuExecutor::new(CpuOptions { threads, fuse: !args.no_fuse, profile, ..CpuOptions::default() }))
 }
 
 /// More threads than any machine of today runs at once are a slip of the pen.

@@ -1,9 +1,10 @@
 //! `ganc dump --stage …`
 
 use super::{Failure, SpecArgs, compile};
-use crate::exec::cpu;
+use crate::exec::Executor;
+use crate::exec::cpu::{CpuExecutor, CpuOptions};
 use crate::graph::{Graph, text};
-use crate::{fuse, passes, plan, syntax};
+use crate::{passes, syntax};
 use clap::{Args, ValueEnum};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,7 +43,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<(), Failure> {
     }
     let front = compile::front(&args.spec)?;
     if args.stage == Stage::Model {
-        super::print(&syntax::format::print(&front.core.to_file()));
+        super::print(&syntax::print(&front.core.to_file()));
         return Ok(());
     }
     let compiled = compile::graphs(&front)?;
@@ -61,7 +62,7 @@ fn ast(args: &SpecArgs) -> Result<(), Failure> {
     let mut sources = crate::source::SourceMap::default();
     let id = sources.add(&args.spec, text.as_str());
     let file = syntax::parse(id, &text).map_err(|d| compile::refused(&sources, &d))?;
-    super::print(&syntax::dump::dump(&file));
+    super::print(&syntax::dump(&file));
     Ok(())
 }
 
@@ -82,14 +83,13 @@ fn stage(args: &DumpArgs, g: &Graph) -> String {
             });
             out
         }
-        Stage::Fuse => {
-            let g = cpu::prepare(g);
-            fuse::fuse(&g, fuse::FuseOptions { fuse: true }).text(&g)
-        }
-        Stage::Plan => {
-            let g = cpu::prepare(g);
-            let clusters = fuse::fuse(&g, fuse::FuseOptions { fuse: true });
-            plan::plan(&g, clusters, cpu::PLAN).text(&g, cpu::PLAN)
+        Stage::Fuse | Stage::Plan => {
+            let mut exec = CpuExecutor::new(CpuOptions::default());
+            match exec.compile(g) {
+                Err(e) => format!("; {e}\n"),
+                Ok(p) if args.stage == Stage::Fuse => p.plan.clusters.text(&p.graph),
+                Ok(p) => p.plan.text(&p.graph, exec.plan_options()),
+            }
         }
     }
 }

@@ -5,6 +5,6 @@ use crate::syntax;
 
 pub(super) fn expand(args: &SpecArgs) -> Result<(), Failure> {
     let front = compile::front(args)?;
-    super::print(&syntax::format::print(&front.core.to_file()));
+    super::print(&syntax::print(&front.core.to_file()));
     Ok(())
 }

@@ -36,7 +36,7 @@ pub(super) fn fmt(args: &FmtArgs) -> Result<(), Failure> {
                 failed = true;
             }
             Ok(file) => {
-                let formatted = syntax::format::format(&file, &text);
+                let formatted = syntax::format(&file, &text);
                 if formatted == text {
                     continue;
                 }
