@@ -1,6 +1,7 @@
 //! ganc: a language and a compiler for adversarial training.
 
 pub mod build;
+pub mod cli;
 pub mod data;
 pub mod diag;
 pub mod exec;
@@ -15,6 +16,5 @@ pub mod plan;
 pub mod report;
 pub mod source;
 pub mod syntax;
-pub mod tricks;
-pub mod cli;
 pub mod train;
+pub mod tricks;

@@ -1,6 +1,7 @@
 //! Integration tests, one binary.
 
 mod build;
+mod cli;
 mod errors;
 mod executors;
 mod filetests;
@@ -8,10 +9,12 @@ mod golden_layers;
 mod golden_ops;
 mod golden_util;
 mod gradcheck;
+mod language;
 mod layer_scope;
 mod layers;
 mod model;
 mod properties;
 mod random;
 mod stages;
+mod support;
 mod syntax;

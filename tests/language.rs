@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 fn reference() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("grammar/LANGUAGE.md")).expect("the reference")
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("grammar/LANGUAGE.md"))
+        .expect("the reference")
 }
 
 /// Blocks of code marked `gan`, with the line they begin on.
@@ -81,5 +82,8 @@ fn the_tables_of_built_ins_are_the_compilers() {
         std::fs::write(path, format!("{}{expected}{}", &text[..from], &text[to..])).expect("write");
         return;
     }
-    assert!(text[from..to] == expected, "run with UPDATE_REFERENCE=1 to write the tables anew, and read what changed");
+    assert!(
+        text[from..to] == expected,
+        "run with UPDATE_REFERENCE=1 to write the tables anew, and read what changed"
+    );
 }

@@ -32,7 +32,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
             let bytes: u64 = profile.lines.iter().map(|l| l.bytes).sum();
             let p = &program.plan;
             let launches = program.launch_count();
-            let variant = if train.iterations.len() > 1 { format!(" (variant {:b})", it.mask) } else { String::new() };
+            let variant =
+                if train.iterations.len() > 1 { format!(" (variant {:b})", it.mask) } else { String::new() };
             super::print(&format!(
                 "{}{variant}: {} steps of batch {}; an iteration is {} nodes in {launches} clusters, {} GFLOP, \
                  {} MiB moved; memory {} MiB (values {}, parameters and state {})\n",

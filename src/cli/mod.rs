@@ -134,7 +134,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
             1
         }
         Err(_) => {
-            eprintln!("error: this is a bug in ganc; the lines above say where. A run's last checkpoint is untouched.");
+            eprintln!(
+                "error: this is a bug in ganc; the lines above say where. A run's last checkpoint is untouched."
+            );
             101
         }
     }

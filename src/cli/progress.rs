@@ -130,8 +130,7 @@ impl Ui for Progress {
 
     fn evaluated(&mut self, train: &TrainProgram, step: u64, values: &[(String, f64)]) {
         if self.mode == Mode::Json {
-            let line =
-                json!({"event": "evaluate", "train": train.name, "step": step, "value": object(values)});
+            let line = json!({"event": "evaluate", "train": train.name, "step": step, "value": object(values)});
             super::print(&format!("{line}\n"));
         } else {
             self.say(&format!("{} {step}: {}", train.name, pairs(values)));

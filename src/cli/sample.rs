@@ -49,8 +49,7 @@ pub(super) fn sample(args: &SampleArgs) -> Result<(), Failure> {
         return Err(Failure::Message(format!("-n {}: from 1 to {MOST}", args.n)));
     }
     let none = crate::source::SourceMap::default();
-    let (folder, record) =
-        RunFolder::open(&args.run).map_err(|e| compile::refused(&none, &e.diagnostics(None)))?;
+    let (folder, record) = RunFolder::open(&args.run).map_err(|e| compile::refused(&none, &e.diagnostics(None)))?;
     let options = Options { set: record.set.clone(), only: record.only.clone() };
     let main = record.sources.first().map(|s| s.path.clone()).unwrap_or_default();
     let front = compile::front_with(&main, &options, &compile::recorded(record.sources.clone()))?;
@@ -59,18 +58,13 @@ pub(super) fn sample(args: &SampleArgs) -> Result<(), Failure> {
     let (loaded, damaged) =
         checkpoint::newest(&folder.checkpoints(), Some(&super::run::spec_hash(&record))).map_err(wrong)?;
     damaged.iter().for_each(|e| eprintln!("warning: {e}"));
-    let loaded = loaded.ok_or_else(|| {
-        Failure::Message(format!("`{}` has no checkpoint to sample from", args.run.display()))
-    })?;
+    let loaded = loaded
+        .ok_or_else(|| Failure::Message(format!("`{}` has no checkpoint to sample from", args.run.display())))?;
     let network = match &args.network {
         Some(name) => name.clone(),
         None => {
-            let generators: Vec<&str> = compiled
-                .networks
-                .iter()
-                .filter(|n| n.role == Role::Generator)
-                .map(|n| n.name.as_str())
-                .collect();
+            let generators: Vec<&str> =
+                compiled.networks.iter().filter(|n| n.role == Role::Generator).map(|n| n.name.as_str()).collect();
             match generators[..] {
                 [one] => one.to_string(),
                 [] => return Err(Failure::Message("the spec has no generator; say --network NAME".into())),
@@ -92,8 +86,7 @@ pub(super) fn sample(args: &SampleArgs) -> Result<(), Failure> {
     let mut exec = compile::executor(&args.device)?;
     checkpoint::restore(&loaded, &compiled, &mut exec).map_err(wrong)?;
     let mut programs: Programs<<crate::exec::cpu::CpuExecutor as Executor>::Program> = Programs::default();
-    let outputs =
-        run_chunk(&mut exec, &mut programs, &chunk, &sets, key(args.seed), 0, 0).map_err(wrong)?;
+    let outputs = run_chunk(&mut exec, &mut programs, &chunk, &sets, key(args.seed), 0, 0).map_err(wrong)?;
     let tensor =
         outputs.into_iter().next().map(|o| o.1).ok_or_else(|| format!("`{network}` gives nothing to draw"))?;
     // Pictures are drawn with the range of the data that the spec trains on.

@@ -21,7 +21,7 @@ pub use program::Program;
 use super::{ExecError, Executor};
 use crate::fuse::{self, FuseOptions};
 use crate::graph::{Graph, HostTensor, Name, Op, Type};
-use crate::passes::layout::layout;
+use crate::passes::{self, layout::layout};
 use crate::plan::{self, PlanOptions, persistent_name};
 use kernel::ThreadCell;
 use launch::Machine;
@@ -136,7 +136,8 @@ impl CpuExecutor {
     }
 
     fn build(&mut self, graph: &Graph, fuse: bool, plan_options: PlanOptions) -> Result<Program, ExecError> {
-        let graph = layout(graph);
+        // Simplified first: what is never computed needs no layout.
+        let graph = layout(&passes::run(graph.clone(), &passes::Options::default()));
         let clusters = fuse::fuse(&graph, FuseOptions { fuse });
         let plan = plan::plan(&graph, clusters, plan_options);
         if cfg!(debug_assertions) {

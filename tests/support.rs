@@ -1,0 +1,38 @@
+//! What several test modules share.
+
+use ganc::build::program::Compiled;
+use ganc::diag::{Diagnostics, render};
+use ganc::model::{self, Options};
+use ganc::source::SourceMap;
+use std::path::Path;
+
+/// A file of this repository.
+pub fn repo(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Compiles a spec on disk down to graphs; the error is what a user reads.
+pub fn compile_file(path: &Path, set: &[(&str, &str)]) -> Result<Compiled, String> {
+    compile(path, set, &|p| std::fs::read_to_string(p))
+}
+
+/// The same for a text, as if it were a file in the repository's root.
+pub fn compile_text(text: &str) -> Result<Compiled, String> {
+    let path = repo("text.gan");
+    compile(&path, &[], &|p| if p == path { Ok(text.to_string()) } else { std::fs::read_to_string(p) })
+}
+
+fn compile(
+    path: &Path,
+    set: &[(&str, &str)],
+    reader: &dyn Fn(&Path) -> std::io::Result<String>,
+) -> Result<Compiled, String> {
+    let mut sources = SourceMap::default();
+    let options = Options { set: set.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(), only: None };
+    let steps = |sources: &mut SourceMap| -> Result<Compiled, Diagnostics> {
+        let model = model::load(path, sources, reader, &options)?;
+        let core = ganc::tricks::expand(&model)?;
+        Ok(ganc::build::build(&core, sources, &ganc::data::schema)?.0)
+    };
+    steps(&mut sources).map_err(|d| render(&sources, &d, false))
+}
