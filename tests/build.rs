@@ -1,13 +1,16 @@
 //! From spec to graphs: all specs of `tests/specs`, small graphs as snapshots, whole iterations against references.
 
+use crate::golden_util::{Case, cases, error};
 use ganc::build::build;
 use ganc::build::program::Compiled;
 use ganc::data::{Arg, Field, FieldType, Modes, Pipeline, Schema};
 use ganc::diag::{Diagnostics, render};
-use ganc::graph::verify;
+use ganc::graph::eval::{Env, Tensor, eval_outputs};
+use ganc::graph::{Graph, NodeId, Op, philox, verify};
 use ganc::model::{Options, load};
 use ganc::source::SourceMap;
 use ganc::tricks::expand;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A schema as the specs' data has it, without reading any.
@@ -21,6 +24,7 @@ pub fn fake_schema(p: &Pipeline) -> Result<Schema, Diagnostics> {
     let mut modes = None;
     let mut fields = match p.source.name.as_str() {
         "idx" => vec![real("image", &[1, 28, 28]), class("label", 10)],
+        "images" if strings.contains(&"tiny") => vec![real("image", &[2, 8, 8])],
         "images" => vec![real("image", &[3, side, side]), class("label", 5)],
         "pairs" => vec![real("line", &[3, 64, 64]), real("color", &[3, 64, 64])],
         _ => {
@@ -98,4 +102,183 @@ fn specs_build() {
         report.push('\n');
     }
     insta::assert_snapshot!(report);
+}
+
+/// The graph with the noise of these streams given as inputs.
+fn with_noise_given(g: &Graph, streams: &BTreeMap<u64, String>) -> Graph {
+    let mut out = Graph::new();
+    let mut map: Vec<NodeId> = Vec::new();
+    for node in g.nodes() {
+        let args = node.args.iter().map(|a| map[a.index()]).collect();
+        map.push(match &node.op {
+            Op::Random { stream, .. } => {
+                let name = streams.get(stream).unwrap_or_else(|| panic!("noise of an unknown stream: {}", node.ty));
+                out.input(name.as_str(), node.ty.clone())
+            }
+            op => out.intern(op.clone(), args, node.ty.clone()),
+        });
+    }
+    for (name, id) in &g.outputs {
+        out.output(name.clone(), map[id.index()]);
+    }
+    out
+}
+
+/// Runs the iterations of a golden case; `names` pairs its tensors with ours.
+fn train_golden(file: &str, spec: &str, streams: &[(&str, &str)], names: &[(&str, &str)], critic: usize) {
+    let all = cases("train");
+    let case: &Case = all.iter().find(|c| c.file == file).expect("the case");
+    let (c, _) = compile("golden.gan", spec, 64).unwrap_or_else(|e| panic!("{e}"));
+    let streams: BTreeMap<u64, String> =
+        streams.iter().map(|(name, input)| (philox::stream(name), input.to_string())).collect();
+    let g = with_noise_given(&c.trains[0].iterations[0].graph, &streams);
+    let mut env = Env::new().input("seed", Tensor::u32(&[2], &[0, 0]));
+    for d in &c.tensors {
+        let zeros = Tensor::new(d.ty.clone(), vec![0.0; d.ty.elements()]);
+        env.states.insert(d.name.clone(), zeros);
+    }
+    for (theirs, ours) in names {
+        env = env.param(*ours, case.tensors[&format!("in.{theirs}")].clone());
+    }
+    let slice = |name: &str, at: &[usize]| -> Tensor {
+        let t = &case.tensors[name];
+        let shape = &t.ty.shape;
+        let n: usize = shape[at.len()..].iter().product();
+        let index = at.iter().zip(shape).fold(0, |i, (a, d)| i * d + a);
+        Tensor::f32(&shape[at.len()..], t.data[index * n..(index + 1) * n].to_vec())
+    };
+    for i in 0..3 {
+        env = env.input("iteration", Tensor::u32(&[], &[i as u32 + 1]));
+        env = env.input("z_g", slice("in.z_g", &[i]));
+        for r in 0..critic {
+            env = env.input(format!("z_d{r}"), slice("in.z_d", &[i, r]));
+            env = env.input(format!("batch:0.image#{r}"), slice("in.x", &[i, r]));
+            if case.tensors.contains_key("in.eps") {
+                env = env.input(format!("eps{r}"), slice("in.eps", &[i, r]));
+            }
+        }
+        for (name, t) in eval_outputs(&g, &env).unwrap() {
+            match name.split_once(':') {
+                Some(("param", n)) => {
+                    env.params.insert(n.into(), t);
+                }
+                Some(("state", n)) => {
+                    env.states.insert(n.into(), t);
+                }
+                Some(("loss", p)) => {
+                    let want = &case.tensors[&format!("out.loss_{}", p.to_lowercase())].data;
+                    let want = want[if p == "D" { i * critic + critic - 1 } else { i }];
+                    assert!((t.item() - want).abs() < 1e-10 * want.abs().max(1.0), "loss of {p} in {i}: {} {want}", t.item());
+                }
+                _ => {}
+            }
+        }
+    }
+    for (theirs, ours) in names {
+        let want = &case.tensors[&format!("out.{theirs}")];
+        let e = error(&env.params[*ours].data, &want.data, 1e-3);
+        assert!(e < 1e-10, "{ours} is off by {e:e}");
+    }
+}
+
+const MINI_G: &str = "
+generator G(z: [5]) -> [2, 8, 8] {
+    linear(32, bias: false)
+    reshape(8, 2, 2)
+    batch_norm
+    relu
+    conv_transpose(6, kernel: 4, stride: 2, pad: 1, bias: false)
+    batch_norm
+    relu
+    conv_transpose(2, kernel: 4, stride: 2, pad: 1)
+    tanh
+}
+data tiny = images(\"tiny\")
+";
+
+const MINI_G_NAMES: &[(&str, &str)] = &[
+    ("g_fc", "G.linear1.weight"),
+    ("g_gamma0", "G.batch_norm1.scale"),
+    ("g_beta0", "G.batch_norm1.shift"),
+    ("g_w1", "G.conv_transpose1.weight"),
+    ("g_gamma1", "G.batch_norm2.scale"),
+    ("g_beta1", "G.batch_norm2.shift"),
+    ("g_w2", "G.conv_transpose2.weight"),
+    ("g_b2", "G.conv_transpose2.bias"),
+    ("d_w1", "D.conv1.weight"),
+    ("d_b1", "D.conv1.bias"),
+    ("d_w2", "D.conv2.weight"),
+    ("d_fc", "D.linear1.weight"),
+    ("d_bfc", "D.linear1.bias"),
+];
+
+#[test]
+fn golden_mini_dcgan() {
+    let spec = format!(
+        "{MINI_G}
+discriminator D(x: [2, 8, 8]) -> [1] {{
+    conv(6, kernel: 4, stride: 2, pad: 1)
+    leaky_relu(0.2)
+    conv(8, kernel: 4, stride: 2, pad: 1, bias: false)
+    batch_norm
+    leaky_relu(0.2)
+    flatten
+    linear(1)
+}}
+train {{
+    batch 6
+    steps 3
+    draw z: [5] ~ normal
+    draw real ~ tiny.image
+    loss non_saturating
+    player D {{ using adam(lr: 0.01, beta1: 0.5) }}
+    player G {{ using adam(lr: 0.01, beta1: 0.5) }}
+    trick one_sided_label_smoothing(real: 0.9)
+}}"
+    );
+    let mut names = MINI_G_NAMES.to_vec();
+    names.extend([("d_gamma", "D.batch_norm1.scale"), ("d_beta", "D.batch_norm1.shift")]);
+    let streams = [("draw z@D.0", "z_d0"), ("draw z@G.0", "z_g")];
+    train_golden("train__mini_dcgan.safetensors", &spec, &streams, &names, 1);
+}
+
+#[test]
+fn golden_mini_wgan_gp() {
+    let spec = format!(
+        "{MINI_G}
+discriminator D(x: [2, 8, 8]) -> [1] {{
+    conv(6, kernel: 4, stride: 2, pad: 1)
+    leaky_relu(0.2)
+    conv(8, kernel: 4, stride: 2, pad: 1, bias: false)
+    leaky_relu(0.2)
+    flatten
+    linear(1)
+}}
+train {{
+    batch 6
+    steps 3
+    draw z: [5] ~ normal
+    draw real ~ tiny.image
+    player D {{
+        let fake = G(z)
+        let t = uniform(0, 1)
+        let mix = t * real + (1 - t) * fake
+        minimize mean(D(fake)) - mean(D(real)) + 10 * mean((norm(grad(D(mix), mix)) - 1) ^ 2)
+        using adam(lr: 0.01, beta1: 0, beta2: 0.9)
+        repeat 2
+    }}
+    player G {{
+        minimize -mean(D(G(z)))
+        using adam(lr: 0.01, beta1: 0, beta2: 0.9)
+    }}
+}}"
+    );
+    let streams = [
+        ("draw z@D.0", "z_d0"),
+        ("draw z@D.1", "z_d1"),
+        ("draw z@G.0", "z_g"),
+        ("noise t.uniform1.1@D.0", "eps0"),
+        ("noise t.uniform1.1@D.1", "eps1"),
+    ];
+    train_golden("train__mini_wgan_gp.safetensors", &spec, &streams, MINI_G_NAMES, 2);
 }

@@ -3,7 +3,7 @@
 use super::program::{BatchInput, DrawLine, LayerRow, TensorDecl};
 use super::value::{NetRef, Record, Value};
 use crate::data::{Pipeline, Schema};
-use crate::diag::{Diagnostic, Diagnostics, Severity};
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::graph::{Graph, Name, NodeId, Op, Type};
 use crate::layers::{Init, ParamRole};
 use crate::model::Model;
@@ -309,11 +309,8 @@ impl<'m> Builder<'m> {
     /// Reports, once a place and code; the value that stands for the error.
     pub fn report(&mut self, d: Diagnostic) -> Value {
         let span = d.labels.first().map(|l| l.span).unwrap_or_default();
-        // An error that stands in the way is kept even where a warning was.
-        if d.severity == Severity::Warning || !self.reported.contains(&(d.code, span)) {
-            if self.reported.insert((d.code, span)) {
-                self.diags.push(d);
-            }
+        if self.reported.insert((d.code, span)) {
+            self.diags.push(d);
         }
         Value::Error
     }

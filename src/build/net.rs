@@ -416,7 +416,7 @@ impl<'m> Builder<'m> {
             let Some((kind, shape)) = self.type_of(&mut env, &input.ty) else { continue };
             let mut full = shape.clone();
             full.insert(0, self.moment.batch);
-            if !super::ctx::elements(&full).is_some_and(|n| n <= super::ctx::MAX_ELEMENTS) {
+            if super::ctx::elements(&full).is_none_or(|n| n > super::ctx::MAX_ELEMENTS) {
                 self.error("E0307", input.name.span, "an input is too large", "at most 2^31 elements a batch");
                 continue;
             }

@@ -190,7 +190,7 @@ impl<'m> Builder<'m> {
         init: Init,
         span: Span,
     ) -> NodeId {
-        if self.fatal || !elements(shape).is_some_and(|n| n <= MAX_ELEMENTS) {
+        if self.fatal || elements(shape).is_none_or(|n| n > MAX_ELEMENTS) {
             if !self.fatal {
                 self.fatal = true;
                 let text = format!("its parameter would be {}", super::value::shape_text(shape));

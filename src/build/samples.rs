@@ -40,7 +40,7 @@ enum Axis<'m> {
     /// The classes of a drawn label.
     Classes(&'m str, usize),
     /// A code, the element of it, and its first and last value.
-    Sweep(&'m str, usize, Option<usize>, f64, f64, Span),
+    Sweep(&'m str, Option<usize>, f64, f64, Span),
 }
 
 impl<'m> Builder<'m> {
@@ -314,7 +314,7 @@ impl<'m> Builder<'m> {
                     self.error("E0459", base.span, format!("`{n}` is not drawn"), "not a draw");
                     return None;
                 };
-                let mut number = |b: &mut Self, e: &'m Expr| match b.eval(&mut Env::default(), e) {
+                let number = |b: &mut Self, e: &'m Expr| match b.eval(&mut Env::default(), e) {
                     Value::Num(v) => Some(v),
                     Value::Error => None,
                     _ => {
@@ -327,7 +327,7 @@ impl<'m> Builder<'m> {
                     None => None,
                 };
                 let (lo, hi) = (number(self, &lo.value)?, number(self, &hi.value)?);
-                Some(Axis::Sweep(&d.name.name, 0, at, lo, hi, code.value.span))
+                Some(Axis::Sweep(&d.name.name, at, lo, hi, code.value.span))
             }
             _ => {
                 self.report(
@@ -351,7 +351,7 @@ impl<'m> Builder<'m> {
                 let t = Tensor { node, kind: Kind::Class(k), sample: true, shape: vec![] };
                 self.moment.memo.insert(name.into(), Value::Tensor(t));
             }
-            Axis::Sweep(name, _, at, lo, hi, span) => {
+            Axis::Sweep(name, at, lo, hi, span) => {
                 let v = self.name(&mut Env::default(), name, span);
                 let t = self.tensor(&v, span)?;
                 let count = if along == 0 { rows } else { cols };
