@@ -1,12 +1,12 @@
 //! From spec to graphs: all specs of `tests/specs`, small graphs as snapshots, whole iterations against references.
 
 use crate::golden_util::{Case, cases, error};
-use ganc::build::build;
-use ganc::build::program::Compiled;
+use ganc::build::program::{Action, Compiled};
+use ganc::build::{build, sample_chunk};
 use ganc::data::{Arg, Field, FieldType, Modes, Pipeline, Schema};
 use ganc::diag::{Diagnostics, render};
 use ganc::graph::eval::{Env, Tensor, eval_outputs};
-use ganc::graph::{Graph, NodeId, Op, philox, verify};
+use ganc::graph::{Graph, NodeId, Op, philox, text, verify};
 use ganc::model::{Options, load};
 use ganc::source::SourceMap;
 use ganc::tricks::expand;
@@ -24,6 +24,9 @@ pub fn fake_schema(p: &Pipeline) -> Result<Schema, Diagnostics> {
     let mut modes = None;
     let mut fields = match p.source.name.as_str() {
         "idx" => vec![real("image", &[1, 28, 28]), class("label", 10)],
+        "images" if strings.iter().any(|s| s.contains("small")) => {
+            vec![real("image", &[3, 32, 32]), class("label", 5)]
+        }
         "images" if strings.contains(&"tiny") => vec![real("image", &[2, 8, 8])],
         "images" => vec![real("image", &[3, side, side]), class("label", 5)],
         "pairs" => vec![real("line", &[3, 64, 64]), real("color", &[3, 64, 64])],
@@ -168,7 +171,11 @@ fn train_golden(file: &str, spec: &str, streams: &[(&str, &str)], names: &[(&str
                 Some(("loss", p)) => {
                     let want = &case.tensors[&format!("out.loss_{}", p.to_lowercase())].data;
                     let want = want[if p == "D" { i * critic + critic - 1 } else { i }];
-                    assert!((t.item() - want).abs() < 1e-10 * want.abs().max(1.0), "loss of {p} in {i}: {} {want}", t.item());
+                    assert!(
+                        (t.item() - want).abs() < 1e-10 * want.abs().max(1.0),
+                        "loss of {p} in {i}: {} {want}",
+                        t.item()
+                    );
                 }
                 _ => {}
             }
@@ -281,4 +288,74 @@ train {{
         ("noise t.uniform1.1@D.1", "eps1"),
     ];
     train_golden("train__mini_wgan_gp.safetensors", &spec, &streams, MINI_G_NAMES, 2);
+}
+
+#[test]
+fn graphs() {
+    insta::glob!("cases/graph/*.gan", |path| {
+        let source = std::fs::read_to_string(path).expect("a case");
+        let (c, warnings) = compile("case.gan", &source, 64).unwrap_or_else(|e| panic!("{e}"));
+        verify_all(&c);
+        let mut out = warnings;
+        for t in &c.tensors {
+            out.push_str(&format!("{}: {} {:?}\n", t.name, t.ty, t.init));
+        }
+        for t in &c.trains {
+            for i in &t.iterations {
+                out.push_str(&format!(
+                    "\niteration {:b}, minibatches {:?}\n{}",
+                    i.mask,
+                    i.fresh,
+                    text::print(&i.graph)
+                ));
+            }
+            for a in t.every.iter().flat_map(|e| &e.actions) {
+                match a {
+                    Action::Checkpoint => {}
+                    Action::Samples(s) => {
+                        out.push_str(&format!(
+                            "\n{} {:?} {:?}\n{}",
+                            s.name,
+                            s.grid,
+                            s.range,
+                            text::print(&s.chunk.graph)
+                        ));
+                    }
+                    Action::Evaluate(e) => {
+                        out.push_str(&format!("\n{} of {} samples\n", e.name, e.samples));
+                        for c in &e.chunks {
+                            out.push_str(&text::print(&c.graph));
+                        }
+                        out.push_str(&format!("finish\n{}", text::print(&e.finish)));
+                    }
+                }
+            }
+        }
+        insta::assert_snapshot!(out);
+    });
+}
+
+#[test]
+fn errors_of_building() {
+    insta::glob!("errors/build/*.gan", |path| {
+        let source = std::fs::read_to_string(path).expect("a case");
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (Ok((_, said)) | Err(said)) = compile(&name, &source, 1_000_000);
+        assert!(!said.is_empty(), "{name} has no error");
+        insta::assert_snapshot!(format!("{}\n----------\n{said}", source.trim_end()));
+    });
+}
+
+#[test]
+fn samples_of_a_network() {
+    let source = std::fs::read_to_string("tests/specs/cgan.gan").unwrap();
+    let mut sources = SourceMap::default();
+    let reader = |_: &Path| Ok(source.clone());
+    let model = load(Path::new("cgan.gan"), &mut sources, &reader, &Options::default()).unwrap();
+    let model = expand(&model).unwrap();
+    let (chunk, data) = sample_chunk(&model, &sources, &fake_schema, "G", 6).unwrap();
+    verify::verify(&chunk.graph).unwrap();
+    assert_eq!((chunk.batch, chunk.rows.len(), data.len()), (6, 1, 1));
+    assert_eq!(chunk.graph.shape(chunk.graph.outputs[0].1), [6, 1, 28, 28]);
+    assert!(sample_chunk(&model, &sources, &fake_schema, "H", 6).is_err());
 }

@@ -170,10 +170,7 @@ impl<'m> Builder<'m> {
         match self.apply(net, args) {
             Some(r) => Value::Record(r),
             None => {
-                // The network is right by itself; with this batch or these values it is not.
-                if !self.failed() {
-                    self.error("E0326", span, format!("`{name}` cannot be applied here"), "in this application");
-                }
+                debug_assert!(self.failed(), "an application failed without a word");
                 Value::Error
             }
         }
@@ -403,7 +400,6 @@ impl<'m> Builder<'m> {
         }
         self.nets[index].checked = true;
         let decl: &'m Network = &self.model.networks[index];
-        let errors = self.diags.items().len();
         let gx = std::mem::replace(&mut self.gx, super::ctx::Gx::new());
         let moment = std::mem::take(&mut self.moment);
         let checking = self.checking.replace(index);
@@ -433,9 +429,6 @@ impl<'m> Builder<'m> {
             self.nets[index].outputs = r.outputs.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect();
         }
         self.nets[index].broken = result.is_none();
-        if result.is_none() && self.diags.items().len() == errors && !self.fatal {
-            self.error("E0326", decl.name.span, format!("`{}` has an error", decl.name.name), "in its body");
-        }
         self.gx = gx;
         self.moment = moment;
         self.checking = checking;

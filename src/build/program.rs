@@ -114,6 +114,7 @@ pub struct Every {
 
 /// An action.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a spec has a handful of them")]
 pub enum Action {
     /// Saves all.
     Checkpoint,

@@ -424,7 +424,7 @@ impl<'m> Builder<'m> {
                 if simultaneous {
                     waiting.push(moment);
                 } else {
-                    self.update(&moment.0, moment.1, &moment.2, &moment.3)?;
+                    self.update(moment.0, moment.1, &moment.2, &moment.3)?;
                 }
                 if !self.within_limits(self.gx.graph.nodes().len(), p.name.span) {
                     return None;
@@ -516,6 +516,10 @@ impl<'m> Builder<'m> {
     }
 
     fn warn_unreached(&mut self, p: &PlayerCx<'m>, names: &[Name], found: &[Option<NodeId>]) {
+        // A network that the objective does not even name was found before.
+        if self.model.warnings.items().iter().any(|d| d.code == "W0401") {
+            return;
+        }
         for &n in &p.nets {
             let own = &self.nets[n].params;
             let reached = names.iter().zip(found).any(|(x, d)| d.is_some() && own.contains(x));
@@ -538,11 +542,8 @@ impl<'m> Builder<'m> {
         if t.kind == Kind::Real && !t.sample && t.shape.is_empty() {
             return Some(t.node);
         }
-        let what = if t.sample { "one a sample" } else { "a tensor" };
-        let d = Diagnostic::error("E0450", "an objective is one number for the whole batch").at(
-            e.span,
-            format!("this is {} ({})", if t.sample { "one number a sample" } else { what }, describe(&t)),
-        );
+        let d = Diagnostic::error("E0450", "an objective is one number for the whole batch")
+            .at(e.span, format!("this is {}", describe(&t)));
         let source = self.sources.text(e.span);
         let source = if source.is_empty() { text::expr(e) } else { source.to_string() };
         self.report(d.help("write `mean(…)`: the average over the batch").patch(e.span, format!("mean({source})")));

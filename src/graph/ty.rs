@@ -77,14 +77,14 @@ impl Type {
         self.shape.len()
     }
 
-    /// Number of elements.
+    /// Number of elements; the largest number that there is where it overflows.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        self.elements() * self.dtype.bytes()
+        self.elements().saturating_mul(self.dtype.bytes())
     }
 }
 
