@@ -82,6 +82,17 @@ fn verify_all(c: &Compiled) {
         for i in &t.iterations {
             verify::verify(&i.graph).unwrap();
         }
+        for a in t.every.iter().flat_map(|e| &e.actions) {
+            match a {
+                Action::Checkpoint => {}
+                Action::Samples(s) => verify::verify(&s.chunk.graph).unwrap(),
+                Action::Evaluate(e) => {
+                    e.chunks.iter().for_each(|c| verify::verify(&c.graph).unwrap());
+                    verify::verify(&e.finish).unwrap();
+                }
+            }
+        }
+        t.expects.iter().for_each(|e| verify::verify(&e.graph).unwrap());
     }
 }
 
@@ -342,6 +353,10 @@ fn errors_of_building() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (Ok((_, said)) | Err(said)) = compile(&name, &source, 1_000_000);
         assert!(!said.is_empty(), "{name} has no error");
+        for code in said.split('[').filter_map(|s| s.split(']').next()) {
+            let is_code = code.len() == 5 && code.starts_with(['E', 'W']) && code[1..].parse::<u32>().is_ok();
+            assert!(!is_code || ganc::diag::codes::lookup(code).is_some(), "{code} has no long explanation");
+        }
         insta::assert_snapshot!(format!("{}\n----------\n{said}", source.trim_end()));
     });
 }

@@ -66,7 +66,7 @@ impl<'m> Builder<'m> {
                 });
                 if net.outs.iter().any(|(n, _)| *n == name.name) {
                     self.error(
-                        "E0325",
+                        "E0211",
                         name.span,
                         format!("result `{}` is given twice", name.name),
                         "the second time",
@@ -85,7 +85,7 @@ impl<'m> Builder<'m> {
                 let Some(net) = &mut env.net else { return };
                 if net.taps.iter().any(|(n, _)| *n == name.name) {
                     self.error(
-                        "E0325",
+                        "E0211",
                         name.span,
                         format!("tap `{}` is given twice", name.name),
                         "the second time",
@@ -315,7 +315,7 @@ impl<'m> Builder<'m> {
             inner.vars.push((&p.name.name, v));
         }
         let Some(outer) = &mut env.net else {
-            return self.error("E0452", span, "blocks are for networks", "not in `train`");
+            return self.error("E0207", span, "blocks are for networks", "not in `train`");
         };
         if outer.uses.len() >= MAX_DEPTH {
             return self.error("E0455", span, "blocks within blocks without end", format!("`{name}` uses itself"));

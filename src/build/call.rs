@@ -125,14 +125,20 @@ impl<'m> Builder<'m> {
             "stop" | "grad" | "eval" | "ema" | "params" => {
                 return self.special(env, name, input, args, span);
             }
-            "sweep" | "overlay" if env.net.is_some() || self.moment.update => {
-                return self.error("E0452", name_span, format!("`{name}` is for `samples` only"), "not here");
+            "overlay" if self.moment.tag == "samples" => {
+                let Some((input, rest)) = self.take_input(env, name, input, args, span) else {
+                    return Value::Error;
+                };
+                return self.overlay(env, input, rest, span);
+            }
+            "sweep" | "overlay" => {
+                return self.error("E0207", name_span, format!("`{name}` stands in `samples` only"), "not here");
             }
             _ => {}
         }
         if env.net.is_none() && sig.class == Class::Layer {
             return self.report(
-                Diagnostic::error("E0452", format!("`{name}` has parameters, statistics or noise of its own"))
+                Diagnostic::error("E0207", format!("`{name}` has parameters, statistics or noise of its own"))
                     .at(name_span, "used in `train`")
                     .help("put it in a network or block"),
             );

@@ -191,7 +191,7 @@ impl<'m> Builder<'m> {
         if self.moment.update || self.moment.numbers.is_some() {
             let name = &self.model.data[index].name.name;
             return self.report(
-                Diagnostic::error("E0457", "a field of data is drawn before it is used in training")
+                Diagnostic::error("E0424", "a field of data is drawn before it is used in training")
                     .at(span, "all rows in order: for actions only")
                     .help(format!("write `draw x ~ {name}.{}` and use `x`", field.name)),
             );

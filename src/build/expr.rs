@@ -246,7 +246,7 @@ impl<'m> Builder<'m> {
                 None => {
                     let names = r.names();
                     let d =
-                        Diagnostic::error("E0324", format!("the network has no output or tap `{}`", field.name))
+                        Diagnostic::error("E0210", format!("the network has no output or tap `{}`", field.name))
                             .at(field.span, "not among its results");
                     let d = match crate::layers::table::nearest(&field.name, names.iter().copied()) {
                         Some(near) => d.help(format!("did you mean `.{near}`?")),
@@ -261,7 +261,7 @@ impl<'m> Builder<'m> {
             Value::Data(d) => self.rows(d, field, span),
             other => {
                 let text = other.describe();
-                self.error("E0324", field.span, format!("no field `{}`", field.name), format!("this is {text}"))
+                self.error("E0210", field.span, format!("no field `{}`", field.name), format!("this is {text}"))
             }
         }
     }

@@ -9,7 +9,7 @@
 //! - [`expr`], [`call`], [`arith`]: expressions, calls, operators
 //! - [`net`], [`body`], [`params`]: applications, statements of bodies, parameters and their modifiers
 //! - [`train`], [`data`]: players and their updates, draws
-//! - [`samples`], [`evaluate`]: actions
+//! - [`samples`], [`overlay`], [`evaluate`]: actions
 //!
 //! [`program`] is the contract with the training loop.
 
@@ -22,6 +22,7 @@ mod evaluate;
 mod expr;
 mod extract;
 mod net;
+mod overlay;
 mod params;
 pub mod program;
 mod sample;

@@ -282,7 +282,7 @@ impl<'m> Builder<'m> {
                 let taps = env.net.as_ref()?.taps.clone();
                 if let Some((name, _)) = env.net.as_ref()?.outs.first() {
                     self.error(
-                        "E0325",
+                        "E0211",
                         type_span(ty),
                         format!("`out {name}` in a network with one unnamed result"),
                         "declare named results, such as `-> (score: [1])`",
@@ -320,7 +320,7 @@ impl<'m> Builder<'m> {
                             let broken = matches!(&env.it, Some(v) if v.is_error());
                             if !broken && !self.failed() {
                                 self.report(
-                                    Diagnostic::error("E0325", format!("result `{}` is never given", r.name.name))
+                                    Diagnostic::error("E0211", format!("result `{}` is never given", r.name.name))
                                         .at(r.name.span, "declared here")
                                         .help(format!("write `out {} = …` in the body", r.name.name)),
                                 );
@@ -332,7 +332,7 @@ impl<'m> Builder<'m> {
                     if !results.iter().any(|r| r.name.name == *n) {
                         ok = false;
                         self.error(
-                            "E0325",
+                            "E0211",
                             *span,
                             format!("`out {n}` is not among the declared results"),
                             "declared here",

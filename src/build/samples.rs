@@ -412,7 +412,8 @@ impl<'m> Builder<'m> {
         Tensor { node, ..t }
     }
 
-    fn range_of_data(&self) -> Option<(f64, f64)> {
+    /// Range of the data drawn, or read by an action.
+    pub fn range_of_data(&self) -> Option<(f64, f64)> {
         let drawn = self.train.draws.iter().filter_map(|d| d.field).map(|f| f.0);
         let read = self.moment.rows.iter().map(|r| r.1);
         drawn.chain(read).find_map(|d| self.data[d].2.range)

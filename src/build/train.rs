@@ -143,12 +143,13 @@ impl<'m> Builder<'m> {
                 if !plan.settings.contains_key(&(Setting::Batch as u8)) {
                     self.error("E0463", head, "`batch` is missing", "write, say, `batch 64` in this `train`");
                 }
-                return None;
+                // Goes on, to find what else is wrong.
+                1
             }
         };
         self.train.batch = batch;
         let seed = self.setting(&plan, Setting::Seed, 0.0, "seed").map_or(0, |s| s.0);
-        let steps = self.steps(&plan, batch, head)?;
+        let steps = self.steps(&plan, batch, head).unwrap_or(1);
         if let Some((w, span)) = self.word(&plan, Setting::Precision, &["f32", "tf32", "bf16", "f16"])
             && w != "f32"
         {
@@ -310,7 +311,7 @@ impl<'m> Builder<'m> {
                 Some(i) => nets.push(i),
                 None => {
                     self.report(
-                        Diagnostic::error("E0462", format!("there is no network `{}` to update", u.name))
+                        Diagnostic::error("E0201", format!("there is no network `{}` to update", u.name))
                             .at(u.span, "not a network")
                             .help("a player updates the network of its name, or those after `updates`"),
                     );
@@ -337,11 +338,11 @@ impl<'m> Builder<'m> {
             }
         }
         if simultaneous && cx.repeat != 1 {
-            self.error("E0460", p.name.span, "`order simultaneous` needs `repeat 1`", "this player repeats");
+            self.error("E0423", p.name.span, "`order simultaneous` needs `repeat 1`", "this player repeats");
         }
         if cx.using.is_none() {
             self.report(
-                Diagnostic::error("E0456", format!("player `{}` has no optimiser", p.name.name))
+                Diagnostic::error("E0402", format!("player `{}` has no optimiser", p.name.name))
                     .at(p.name.span, "nothing says how it learns")
                     .help("write `using adam(lr: 2e-4)` in it"),
             );
@@ -603,7 +604,7 @@ impl<'m> Builder<'m> {
         };
         let Some(sig) = table::lookup(Class::Optimiser, name) else {
             let d =
-                Diagnostic::error("E0456", format!("there is no optimiser `{name}`")).at(at, "not an optimiser");
+                Diagnostic::error("E0202", format!("there is no optimiser `{name}`")).at(at, "not an optimiser");
             self.report(match table::nearest(name, table::names(Class::Optimiser)) {
                 Some(n) => d.help(format!("did you mean `{n}`?")),
                 None => d.help("one of sgd, adam, adamw, rmsprop, adagrad, lion"),

@@ -51,18 +51,10 @@ axis is never written. Nothing is reshaped silently: write `flatten(x)` or `resh
     },
     Entry {
         code: "E0324",
-        title: "no such field",
+        title: "a data set has no such field",
         text: "\
-After the dot stands a field of a data set (`.image`, `.label`, a column), a result of a network with named results, or
-a `tap` of a network. A network with one unnamed result has only its taps.
-",
-    },
-    Entry {
-        code: "E0325",
-        title: "results of a network that do not fit its header",
-        text: "\
-A network with named results, `-> (mu: [16], logvar: [16])`, gives each of them once by `out mu = …`. A network with
-one unnamed result gives the last `it`, and has no `out`. A `tap` has a name of its own.
+After the dot stands a field of the set: `.image` and `.label`, `.point` and `.mode`, or the name of a column. Which
+there are depends on the source and on what the files hold; the message lists them.
 ",
     },
     Entry {
@@ -83,15 +75,6 @@ is taken together, usually by its average:
         text: "\
 The function, layer, metric or trick is part of the language, but this version of ganc does not compile it. The message
 names it; nothing else is wrong with the place.
-",
-    },
-    Entry {
-        code: "E0452",
-        title: "used where it has no meaning",
-        text: "\
-Layers with parameters, statistics or noise of their own make one set of them for each place in a network or block, so
-they are used there and not in `train`. In `train`, functions without parameters are used: `flatten`, `avg_pool`,
-`upsample`, … `sweep` and `overlay` are for `samples`.
 ",
     },
     Entry {
@@ -124,22 +107,6 @@ that uses itself has no end. A player that repeats often has all its updates in 
 ",
     },
     Entry {
-        code: "E0456",
-        title: "a player without an optimiser",
-        text: "\
-Each player says how it learns: `using adam(lr: 2e-4, beta1: 0.5)`. Optimisers are sgd, adam, adamw, rmsprop, adagrad
-and lion; all take clip_norm, clip_weights and weight_decay.
-",
-    },
-    Entry {
-        code: "E0457",
-        title: "data that is not drawn",
-        text: "\
-In training, data comes in minibatches: `draw x ~ digits.image`, then `x`. A field written by itself (`test.image`)
-means all its rows in order, which only actions can run through.
-",
-    },
-    Entry {
         code: "E0458",
         title: "an evaluation that gives no number",
         text: "\
@@ -157,26 +124,11 @@ most 4096 cells, and no more than the data has rows.
 ",
     },
     Entry {
-        code: "E0460",
-        title: "`order simultaneous` with a player that repeats",
-        text: "\
-With `order simultaneous` all players update at once from the values at the start of the iteration, so each updates
-once. Leave `repeat` out, or the order.
-",
-    },
-    Entry {
         code: "E0461",
         title: "modifiers that do not go together",
         text: "\
 spectral_norm, weight_norm and equalized each say how stored weights become the weights in use, so a layer has one of
 them. `share(PATH)` names a layer that comes before, of the same kind and size, as in `share(G.up1.conv1)`.
-",
-    },
-    Entry {
-        code: "E0462",
-        title: "a player updates something that is not a network",
-        text: "\
-`player P` updates the network of its name, or those after `updates`: `player critic updates D, E { … }`.
 ",
     },
     Entry {
