@@ -87,6 +87,8 @@ pub(super) struct TrainCx<'m> {
     pub batch: usize,
     /// Drawn names.
     pub draws: Vec<Draw<'m>>,
+    /// Drawn names that were refused.
+    pub refused: HashSet<String>,
     /// `let a, b = expr`.
     pub lets: Vec<(&'m [Ident], &'m Expr)>,
     /// Minibatch streams, with the statement and batch they belong to.

@@ -223,6 +223,9 @@ impl<'m> Builder<'m> {
             return;
         }
         let mut set = None;
+        // Names that are refused below stay known, so that their uses say nothing more.
+        let before = self.train.draws.len();
+        self.train.refused.extend(names.iter().map(|n| n.0.name.clone()));
         for (i, (name, ty)) in names.iter().enumerate() {
             let from = if from.len() == 1 { &from[0] } else { &from[i] };
             let mut field = None;
@@ -253,6 +256,9 @@ impl<'m> Builder<'m> {
             }
             let per = per.unwrap_or(Per::Update);
             self.train.draws.push(Draw { name, ty: ty.as_ref(), from, per, stmt, field, span });
+        }
+        for d in &self.train.draws[before..] {
+            self.train.refused.remove(&d.name.name);
         }
     }
 

@@ -174,6 +174,9 @@ impl<'m> Builder<'m> {
             self.define(ids, e);
             return Some(self.moment.memo.get(name).cloned().unwrap_or(Value::Error));
         }
+        if self.train.refused.contains(name) {
+            return Some(Value::Error);
+        }
         let draw = self.train.draws.iter().find(|d| d.name.name == name)?.clone();
         Some(self.draw(&draw))
     }
