@@ -17,6 +17,8 @@ use std::rc::Rc;
 pub(super) const MAX_NODES: usize = 200_000;
 /// Most elements of a tensor.
 pub(super) const MAX_ELEMENTS: usize = 1 << 31;
+/// Most bytes of all persistent tensors together.
+pub(super) const MAX_BYTES: usize = 64 << 30;
 /// Most rounds of a `repeat`.
 pub(super) const MAX_ROUNDS: usize = 10_000;
 /// Most blocks within blocks.

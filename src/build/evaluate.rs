@@ -8,7 +8,8 @@ use super::expr::Env;
 use super::program::{Accumulator, Action, Chunk, Evaluate, Every, Expect, Metric};
 use super::text;
 use super::train::Plan;
-use super::value::{Record, Value, common, describe};
+use super::value::{Record, Value, common, describe, shape_text};
+use crate::data::FieldType;
 use crate::diag::Diagnostic;
 use crate::graph::{DType, Graph, Name, NodeId, Op, Type};
 use crate::layers::args::{Slot, bind_names};
@@ -294,14 +295,16 @@ impl<'m> Builder<'m> {
         if sig.name == "swd" {
             let Some((data, field)) = self.data_of(data, true) else { return Value::Error };
             let Some(field) = field else { return Value::Error };
-            let fits =
-                matches!(&self.data[data].2.fields[field].ty, crate::data::FieldType::Real(s) if *s == x.shape);
-            if !fits {
+            let have = match &self.data[data].2.fields[field].ty {
+                FieldType::Real(s) => shape_text(s),
+                FieldType::Class(k) => format!("class({k})"),
+            };
+            if have != shape_text(&x.shape) {
                 let found = describe(&x);
                 return self.report(
                     Diagnostic::error("E0458", "`swd` compares samples of one shape")
                         .at(input.1, format!("this is {found}"))
-                        .label(span, format!("the data has {:?}", self.data[data].2.fields[field].ty)),
+                        .label(span, format!("the data has {have}")),
                 );
             }
             let result = self.placeholder(&output);

@@ -34,12 +34,14 @@ mod value;
 pub use ctx::Schemas;
 pub use sample::sample_chunk;
 
-use crate::diag::{Diagnostics, Severity};
+use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::model::Model;
 use crate::model::consts::Consts;
 use crate::source::SourceMap;
 use ctx::Builder;
 use program::{Compiled, NetworkInfo};
+
+const GIB: usize = 1 << 30;
 
 /// Builds all graphs of an expanded model. `schemas` reads what data sets hold; `sources` gives texts for repairs and
 /// folders of relative paths. The second part of the result are warnings.
@@ -69,6 +71,15 @@ pub fn build(
         if let Some(t) = b.build_train(i) {
             trains.push(t);
         }
+    }
+    let bytes = b.decls.iter().fold(0usize, |n, d| n.saturating_add(d.ty.bytes()));
+    if bytes > ctx::MAX_BYTES {
+        let d = Diagnostic::error("E0307", "the parameters and states need too much memory").note(format!(
+            "together {:.1} GiB; at most {} GiB",
+            bytes as f64 / GIB as f64,
+            ctx::MAX_BYTES / GIB
+        ));
+        b.report(d);
     }
     if b.diags.has_errors() {
         return Err(b.diags);

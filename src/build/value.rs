@@ -103,7 +103,7 @@ pub(super) fn describe(t: &Tensor) -> String {
         Kind::Real => format!("{}, {each}", shape_text(&t.shape)),
         Kind::Class(k) if t.shape.is_empty() => format!("a class({k}), {each}"),
         Kind::Class(k) => format!("class({k}) {}, {each}", shape_text(&t.shape)),
-        Kind::Bool => format!("truth values {}, {each}", shape_text(&t.shape)),
+        Kind::Bool => format!("a truth value {}, {each}", shape_text(&t.shape)),
     }
 }
 

@@ -87,4 +87,58 @@ The name belongs to the language, and specs that use it parse, but this version 
 Some functions have a meaning in one place only: `overlay` and `sweep` in `samples(…)`, metrics in `evaluate`.
 ",
     },
+    Entry {
+        code: "E0320",
+        title: "a network gives another shape than it declares",
+        text: "\
+The shape after the last layer is not the one after `->` in the network's header. The note tells the shape after each
+layer, so that the first one which is not what was meant can be found:
+
+    discriminator D(x: [3, 32, 32]) -> [1] {
+        conv(8, kernel: 4, stride: 4)        // [8, 8, 8]
+        conv(1, kernel: 8)                   // [1, 1, 1]
+        reshape(1)                           // [1]
+    }
+
+[1, 1, 1] and [1] have as many elements, but are two shapes: `reshape(1)` makes one of the other.
+",
+    },
+    Entry {
+        code: "E0321",
+        title: "the two sides of a residual differ",
+        text: "\
+`residual { … }` adds what its body gives to what goes in, or to what `shortcut { … }` gives. Both must have the same
+shape. Where the body changes the number of channels or the size, the shortcut must change them too:
+
+    residual { conv(64, kernel: 3, pad: 1); avg_pool(2) } shortcut { avg_pool(2); conv(64, kernel: 1) }
+",
+    },
+    Entry {
+        code: "E0322",
+        title: "`it` has no value yet",
+        text: "\
+A layer is applied to `it`, the value before it. A body starts with `it` only if exactly one of the network's inputs is
+a tensor (labels do not count); with two, say which:
+
+    discriminator D(x: [3, 64, 64], y: [3, 64, 64]) -> [1] {
+        it = concat(x, y)
+        conv(64, kernel: 4, stride: 2, pad: 1)
+",
+    },
+    Entry {
+        code: "E0323",
+        title: "an argument of a network does not fit its input",
+        text: "\
+A network is applied to values of the types that its header declares, by position or by the input's name. The batch
+axis is never written. Nothing is reshaped silently: write `flatten(x)` or `reshape(x, 1, 28, 28)`.
+",
+    },
+    Entry {
+        code: "E0324",
+        title: "a data set has no such field",
+        text: "\
+After the dot stands a field of the set: `.image` and `.label`, `.point` and `.mode`, or the name of a column. Which
+there are depends on the source and on what the files hold; the message lists them.
+",
+    },
 ];

@@ -158,6 +158,88 @@ missing here and what to use. Label arguments are always targets (`real: 0.9`), 
 ",
     },
     Entry {
+        code: "E0450",
+        title: "an objective is not one number for the whole batch",
+        text: "\
+Losses such as `bce` are elementwise: one number a sample. What a player minimises is one number, so say how the batch
+is taken together, usually by its average:
+
+    minimize mean(bce(D(x), 1))
+
+`sum(…)` reduces within the sample only; the average over the batch is still `mean(sum(…))`.
+",
+    },
+    Entry {
+        code: "E0451",
+        title: "not available in this version",
+        text: "\
+The function, layer, metric or trick is part of the language, but this version of ganc does not compile it. The message
+names it; nothing else is wrong with the place.
+",
+    },
+    Entry {
+        code: "E0453",
+        title: "something that cannot be drawn",
+        text: "\
+One `draw` line is either noise with a type, or fields of one data set:
+
+    draw z: [100] ~ normal
+    draw x, y ~ digits.image, digits.label
+
+All fields of a line belong to the same rows: for an independent minibatch write a second line. A set must have at
+least as many rows as a minibatch has samples.
+",
+    },
+    Entry {
+        code: "E0454",
+        title: "too many variants of an iteration",
+        text: "\
+Each combination of `minimize … every k` lines that occurs is compiled as a variant of the iteration, at most 16.
+Periods that divide each other (2, 4, 16) meet in few ways; periods without common divisors in many.
+",
+    },
+    Entry {
+        code: "E0455",
+        title: "a program that is too large",
+        text: "\
+One graph has at most 200,000 operations, a `repeat` at most 10,000 rounds, and blocks are at most 64 deep. A block
+that uses itself has no end. A player that repeats often has all its updates in one graph: lower `repeat`.
+",
+    },
+    Entry {
+        code: "E0458",
+        title: "an evaluation that gives no number",
+        text: "\
+`evaluate name = E` is a number: an average over the evaluation set (`mean(…)`), a metric, or arithmetic of those. The
+set is run through once in chunks, so an average cannot be used within another one.
+",
+    },
+    Entry {
+        code: "E0459",
+        title: "something that cannot be drawn as a picture",
+        text: "\
+`samples(…)` draws pictures [1, h, w], [3, h, w] or [h, w], and points [2] as a scatter plot, all of one call alike.
+`rows: y` takes a drawn label, `columns: sweep(u[0], -2, 2)` one number of a drawn code; `grid: [rows, columns]` has at
+most 4096 cells, and no more than the data has rows.
+",
+    },
+    Entry {
+        code: "E0461",
+        title: "modifiers that do not go together",
+        text: "\
+spectral_norm, weight_norm and equalized each say how stored weights become the weights in use, so a layer has one of
+them. `share(PATH)` names a layer that comes before, of the same kind and size, as in `share(G.up1.conv1)`.
+",
+    },
+    Entry {
+        code: "E0463",
+        title: "a setting that has no meaning",
+        text: "\
+A `train` needs `batch n` and either `steps n` or `epochs n of S`. Counts and periods are whole numbers of at least 1
+that are known when compiling; `epochs` needs data with a known number of rows.
+",
+    },
+    Entry {
         code: "E0490",
         title: "a trick that is not available yet",
         text: "\

@@ -54,4 +54,29 @@ its own samples (Salimans et al. 2016, section 3.4). Smooth the targets of reals
 `trick one_sided_label_smoothing(real: 0.9)`.
 ",
     },
+    Entry {
+        code: "W0451",
+        title: "an objective does not reach a network that its player updates",
+        text: "\
+No gradient arrives at any parameter of the network: it is not in the objective, or behind a `stop` or a function
+without gradient. It stays as it is.
+",
+    },
+    Entry {
+        code: "W0453",
+        title: "a gradient that is zero everywhere",
+        text: "\
+In `grad(y, x)` y does not depend on x as a value. Differentiate by the very value that goes in:
+
+    let mix = t * real + (1 - t) * fake
+    … grad(D(mix), mix) …
+",
+    },
+    Entry {
+        code: "W0454",
+        title: "a precision that this version does not have",
+        text: "\
+All arithmetic is done in f32.
+",
+    },
 ];
