@@ -15,6 +15,8 @@ use std::ops::Range;
 
 /// Most pixels of one tile call: both panels are k-major and stream well from the second cache.
 const KC: usize = 512;
+/// Weights of a group whose sums fit the second cache.
+const SMALL: usize = 160 << 10;
 
 /// A planned weight gradient.
 pub(super) struct WeightGrad {
@@ -28,6 +30,8 @@ pub(super) struct WeightGrad {
     rows: usize,
     row_panels: usize,
     col_blocks: usize,
+    /// Parts of the kernel's lines.
+    line_blocks: usize,
     splits: usize,
     /// Pixels of one tile call (joint).
     chunk: usize,
@@ -43,18 +47,25 @@ impl WeightGrad {
         let panels = Panels { n: cols, nr: lanes.cols(), width: lanes.width };
         let positions: usize = g.output.iter().product();
         let flops = 2 * g.n * positions * t * cg * og * g.groups;
+        let kernel_lines = g.kernel[0] * g.kernel[1];
+        let mut line_blocks = kernel_lines;
         let (mut col_blocks, splits);
         if joint {
             col_blocks = 1;
             splits = (flops / 1_000_000).min(32).min(g.n * positions / 128).max(1);
         } else {
             let count = panels.count();
-            let products = g.kernel[0] * g.kernel[1] * g.groups;
-            col_blocks = 32_usize.div_ceil(products).min(count / 2).max(count.div_ceil(4)).max(1);
-            col_blocks = col_blocks.min(count.max(1));
-            let tasks = products * col_blocks;
-            let most = (flops / tasks.max(1) / 4_000_000).min(g.output[0] * g.output[1]);
-            splits = 16_usize.div_ceil(tasks.max(1)).min(most).max(1);
+            col_blocks = count.div_ceil(4).max(1);
+            if t * cg * og <= SMALL {
+                // The sums of all kernel positions stay near while the pixels stream by once.
+                line_blocks = 1;
+            }
+            let target = if line_blocks == 1 { 8 } else { 16 };
+            let products = line_blocks * g.groups;
+            col_blocks = 32_usize.div_ceil(products).min(count / 4).max(col_blocks);
+            let tasks = (products * col_blocks).max(1);
+            let most = (flops / tasks / 4_000_000).min(positions * g.n / KC);
+            splits = usize::div_ceil(target, tasks).min(most).max(1);
         }
         WeightGrad {
             lanes,
@@ -63,6 +74,7 @@ impl WeightGrad {
             rows,
             row_panels: rows.div_ceil(lanes.rows),
             col_blocks,
+            line_blocks,
             splits,
             chunk: (8192 / rows.max(1)).clamp(16, 256),
             g,
@@ -136,7 +148,7 @@ impl WeightGrad {
                     )
                 }
             });
-            let lines = self.g.kernel[0] * self.g.kernel[1];
+            let lines = self.line_blocks;
             pool.run_on(self.g.groups * lines * self.col_blocks * self.splits, &|task, thread| {
                 let (rest, block) = (task / self.col_blocks, task % self.col_blocks);
                 let (rest, split) = (rest / self.splits, rest % self.splits);
@@ -187,7 +199,7 @@ impl WeightGrad {
     /// One line of the kernel, a block of input channels, some lines of y.
     unsafe fn line_part(
         &self,
-        [group, kernel_line, block, split]: [usize; 4],
+        [group, line_block, block, split]: [usize; 4],
         x: *const f32,
         packed: *const f32,
         parts: *mut f32,
@@ -195,30 +207,33 @@ impl WeightGrad {
     ) {
         let g = &self.g;
         let (cg, og) = g.group();
-        let (kz, ky) = (kernel_line / g.kernel[1], kernel_line % g.kernel[1]);
+        let all = g.kernel[0] * g.kernel[1];
+        let kernel_lines = part(all, self.line_blocks, line_block)..part(all, self.line_blocks, line_block + 1);
         let js = part(self.panels.count(), self.col_blocks, block)
             ..part(self.panels.count(), self.col_blocks, block + 1);
         let channels = js.start * self.panels.nr..(js.end * self.panels.nr).min(cg);
         // SAFETY: by the caller.
         unsafe {
             // A part is [taps, o, c]: rows of a tile lie close together, whatever the number of taps.
-            let to = parts.add(((split * g.groups + group) * g.taps() + kernel_line * g.kernel[2]) * og * cg);
-            for i in 0..og * g.kernel[2] {
+            let to = parts.add((split * g.groups + group) * g.taps() * og * cg);
+            for i in kernel_lines.start * g.kernel[2] * og..kernel_lines.end * g.kernel[2] * og {
                 zero(to.add(i * cg + channels.start), channels.len());
             }
             // Pixels of a piece: neighbouring positions of all images, or some images of one position.
             let (columns, images) =
                 if g.n < KC { (g.output[2].div_ceil(KC / g.n), 1) } else { (g.output[2], g.n.div_ceil(KC)) };
             let lines = g.output[0] * g.output[1];
-            for line in part(lines, self.splits, split)..part(lines, self.splits, split + 1) {
-                let z = self.source(0, line / g.output[1], kz);
-                let y = self.source(1, line % g.output[1], ky);
-                let (Some(z), Some(y)) = (z, y) else { continue };
-                let x = x.add((z * g.input[1] + y) * g.input[2] * g.c + group * cg);
-                for piece in 0..columns * images {
-                    let (i, j) = (piece / images, piece % images);
-                    let positions = part(g.output[2], columns, i)..part(g.output[2], columns, i + 1);
-                    let images = part(g.n, images, j)..part(g.n, images, j + 1);
+            let pieces = lines * columns * images;
+            for piece in part(pieces, self.splits, split)..part(pieces, self.splits, split + 1) {
+                let (line, piece) = (piece / (columns * images), piece % (columns * images));
+                let (i, j) = (piece / images, piece % images);
+                let positions = part(g.output[2], columns, i)..part(g.output[2], columns, i + 1);
+                let images = part(g.n, images, j)..part(g.n, images, j + 1);
+                for kernel_line in kernel_lines.clone() {
+                    let z = self.source(0, line / g.output[1], kernel_line / g.kernel[1]);
+                    let y = self.source(1, line % g.output[1], kernel_line % g.kernel[1]);
+                    let (Some(z), Some(y)) = (z, y) else { continue };
+                    let x = x.add((z * g.input[1] + y) * g.input[2] * g.c + group * cg);
                     for kx in 0..g.kernel[2] {
                         // Only positions whose tap lies inside the image.
                         let mut inner = positions.clone();
@@ -230,7 +245,7 @@ impl WeightGrad {
                         }
                         if !inner.is_empty() {
                             let a = (line * g.output[2] + inner.start) * g.n + images.start;
-                            let to = to.add(kx * og * cg);
+                            let to = to.add((kernel_line * g.kernel[2] + kx) * og * cg);
                             self.piece(group, &js, kx, inner, &images, x, packed, a, to, own);
                         }
                     }
