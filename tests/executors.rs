@@ -194,3 +194,147 @@ fn wrong_inputs_are_named() {
     assert_eq!(text, "`x` is f32[4], the graph takes f32[3]");
     assert!(exec.run(&mut p, &[]).is_err());
 }
+
+/// Values that differ from element to element.
+fn leaf(g: &mut Graph, env: &mut Env, name: &str, shape: &[usize]) -> ganc::graph::NodeId {
+    let n = shape.iter().product();
+    let at = |i: usize| ((i * 37 + name.len() * 11) % 1009) as f64 / 500.0 - 1.0;
+    let t = Tensor::f32(shape, (0..n).map(at).collect());
+    *env = std::mem::take(env).param(name, t);
+    g.param(name, shape)
+}
+
+/// Reductions over each set of axes of tensors large enough for several chunks, beside elementwise results.
+#[test]
+fn large_reductions() {
+    for shape in
+        [vec![70_001], vec![300, 257], vec![3, 40_000], vec![40_000, 3], vec![5, 70, 80], vec![5, 13, 11, 7]]
+    {
+        let rank = shape.len();
+        let (mut g, mut env) = (Graph::new(), Env::new());
+        let x = leaf(&mut g, &mut env, "x", &shape);
+        let y = leaf(&mut g, &mut env, "yy", &shape);
+        let p = g.mul(x, y);
+        for mask in 1..1u32 << rank {
+            let axes: Vec<usize> = (0..rank).filter(|a| mask >> a & 1 != 0).collect();
+            let s = g.sum(p, &axes);
+            g.output(format!("sum {axes:?}"), s);
+            let m = g.max_reduce(p, &axes);
+            g.output(format!("max {axes:?}"), m);
+            let a = g.argmax(p, &axes);
+            g.output(format!("argmax {axes:?}"), a);
+            let c = g.sub(x, s);
+            let c = g.mul(c, c);
+            let v = g.sum(c, &axes);
+            let v = g.scale(v, 1e-6);
+            g.output(format!("spread {axes:?}"), v);
+        }
+        g.output("p", p);
+        let one = run(&g, &env, FUSED);
+        for (options, tolerance) in [(FUSED, 2e-6), (UNFUSED, 2e-6)] {
+            check(&g, &env, options, tolerance);
+        }
+        for threads in [2, 3] {
+            assert_eq!(run(&g, &env, CpuOptions { threads, ..FUSED }), one, "{threads} threads");
+        }
+    }
+}
+
+/// Noise is the same whichever way it is cut, and the oracle's.
+#[test]
+fn large_noise() {
+    let (mut g, mut env) = (Graph::new(), Env::new());
+    let key = g.input("seed", ganc::graph::Type::u32([2]));
+    let step = g.input("iteration", ganc::graph::Type::u32([]));
+    env = env.input("seed", Tensor::u32(&[2], &[7, 9])).input("iteration", Tensor::u32(&[], &[3]));
+    for (i, shape) in [vec![513, 70], vec![3, 5, 7, 33], vec![40_000], vec![2, 50_001]].into_iter().enumerate() {
+        for dist in [ganc::graph::Dist::Normal, ganc::graph::Dist::Uniform] {
+            let z = g.random(i as u64 + 5, dist, key, step, &shape);
+            let z = g.scale(z, 0.5);
+            g.output(format!("{dist:?}{shape:?}"), z);
+        }
+    }
+    check(&g, &env, FUSED, 2e-6);
+    check(&g, &env, UNFUSED, 2e-6);
+    assert_eq!(run(&g, &env, CpuOptions { threads: 3, ..FUSED }), run(&g, &env, FUSED));
+}
+
+/// Two layers with batch normalisation, a loss, and an Adam-like update in place, against the oracle.
+#[test]
+fn a_small_network_trains_like_the_oracle() {
+    let (mut g, mut env) = (Graph::new(), Env::new());
+    let x = leaf(&mut g, &mut env, "image", &[6, 2, 9, 7]);
+    let w = leaf(&mut g, &mut env, "w", &[5, 2, 3, 3]);
+    let v = leaf(&mut g, &mut env, "vv", &[5 * 5 * 4, 3]);
+    let geometry = ganc::graph::ConvGeom {
+        n: 6,
+        c: 2,
+        o: 5,
+        groups: 1,
+        input: vec![9, 7],
+        kernel: vec![3, 3],
+        output: vec![5, 4],
+        stride: vec![2, 2],
+        pad: vec![1, 1],
+        dilation: vec![1, 1],
+        layout: ganc::graph::Layout::ChannelsFirst,
+    };
+    let h = g.conv_fwd(x, w, geometry.into());
+    let m = g.mean(h, &[0, 2, 3]);
+    let c = g.sub(h, m);
+    let c2 = g.mul(c, c);
+    let s = g.mean(c2, &[0, 2, 3]);
+    let s = g.offset(s, 1e-5);
+    let s = g.unary(ganc::graph::Unary::Sqrt, s);
+    let h = g.div(c, s);
+    let zero = g.zeros_like(h);
+    let h = g.binary(ganc::graph::Binary::Max, h, zero);
+    let h = g.reshape(h, &[6, 100]);
+    let y = g.matmul(h, v);
+    let y = g.unary(ganc::graph::Unary::Tanh, y);
+    let loss = g.sum_all(y);
+    let grads = grad_or_zeros(&mut g, loss, None, &[w, v, x]);
+    // Double backward: the penalty on the image's gradient.
+    let p = g.mul(grads[2], grads[2]);
+    let p = g.sum(p, &[1, 2, 3]);
+    let p = g.offset(p, 1e-6);
+    let p = g.unary(ganc::graph::Unary::Sqrt, p);
+    let p = g.sum_all(p);
+    let total = g.add(loss, p);
+    let grads = grad_or_zeros(&mut g, total, None, &[w, v]);
+    for (name, old, d) in [("w", w, grads[0]), ("vv", v, grads[1])] {
+        let shape = g.shape(old).to_vec();
+        let first = leaf(&mut g, &mut env, &format!("{name}.m"), &shape);
+        let a = g.scale(first, 0.9);
+        let b = g.scale(d, 0.1);
+        let m = g.add(a, b);
+        let step = g.scale(m, -0.01);
+        let new = g.add(old, step);
+        g.output(format!("param:{name}.m"), m);
+        g.output(format!("param:{name}"), new);
+        g.output(format!("seen {name}"), new);
+    }
+    g.output("total", total);
+    let simple = ganc::passes::run(g.clone(), &ganc::passes::Options::default());
+    for g in [&g, &simple] {
+        // Only the outputs that are returned are compared here.
+        let mut seen = g.clone();
+        seen.outputs.retain(|o| !o.0.starts_with("param:"));
+        for options in [FUSED, UNFUSED, CpuOptions { threads: 2, ..FUSED }] {
+            check(&seen, &env, options, 1e-5);
+        }
+        let want = eval_outputs(g, &rounded(&env, 0.0)).unwrap();
+        for options in [FUSED, UNFUSED] {
+            let mut exec = CpuExecutor::new(options);
+            env.params.iter().for_each(|(n, t)| exec.store(n, &host(t)));
+            let mut p = exec.compile(g).unwrap();
+            exec.run(&mut p, &[]).unwrap();
+            for (name, t) in want.iter().filter(|w| w.0.starts_with("param:")) {
+                let got = exec.fetch(name.strip_prefix("param:").unwrap()).unwrap().to_f64();
+                for (a, b) in got.iter().zip(t.data.iter()) {
+                    assert!((a - b).abs() < 1e-4, "{name}: {a} {b} {options:?}");
+                }
+            }
+        }
+    }
+}

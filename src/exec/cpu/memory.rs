@@ -43,11 +43,6 @@ impl Words {
         self.len
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The first word.
     pub fn as_mut_ptr(&mut self) -> *mut u32 {
         self.lines.as_mut_ptr().cast()

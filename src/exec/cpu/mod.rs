@@ -135,9 +135,16 @@ impl CpuExecutor {
         self.tensors.len() - 1
     }
 
-    fn build(&mut self, graph: &Graph, fuse: bool, plan_options: PlanOptions) -> Result<Program, ExecError> {
+    fn build(
+        &mut self,
+        graph: &Graph,
+        fuse: bool,
+        simplify: bool,
+        plan_options: PlanOptions,
+    ) -> Result<Program, ExecError> {
         // Simplified first: what is never computed needs no layout.
-        let graph = layout(&passes::run(graph.clone(), &passes::Options::default()));
+        let graph = if simplify { passes::run(graph.clone(), &passes::Options::default()) } else { graph.clone() };
+        let graph = layout(&graph);
         let clusters = fuse::fuse(&graph, FuseOptions { fuse });
         let plan = plan::plan(&graph, clusters, plan_options);
         if cfg!(debug_assertions) {
@@ -216,7 +223,7 @@ impl CpuExecutor {
         self.shared.grow(shared_words);
         self.scratch.grow(scratch_words);
         self.operands.grow(operand_words);
-        let spent = vec![0; launches.len()];
+        let spent = vec![(0, u64::MAX); launches.len()];
         Ok(Program {
             launches,
             spots,
@@ -304,7 +311,8 @@ impl CpuExecutor {
             // SAFETY: `bind` put live addresses into the table; the plan was verified not to overlap.
             unsafe { machine.run(&p.launches[i].action) };
             if let Some(start) = start {
-                p.spent[i] += start.elapsed().as_nanos() as u64;
+                let nanos = start.elapsed().as_nanos() as u64;
+                p.spent[i] = (p.spent[i].0 + nanos, p.spent[i].1.min(nanos));
             }
             if !after(i, p, machine.bufs) {
                 return;
@@ -318,7 +326,7 @@ impl Executor for CpuExecutor {
     type Program = Program;
 
     fn compile(&mut self, graph: &Graph) -> Result<Program, ExecError> {
-        self.build(graph, self.options.fuse, self.plan_options())
+        self.build(graph, self.options.fuse, true, self.plan_options())
     }
 
     fn store(&mut self, name: &str, value: &HostTensor) {
@@ -377,7 +385,7 @@ impl Executor for CpuExecutor {
         inputs: &[(&str, &HostTensor)],
     ) -> Result<Option<String>, ExecError> {
         let options = PlanOptions { in_place: false, ..self.plan_options() };
-        let mut p = self.build(graph, false, options)?;
+        let mut p = self.build(graph, false, false, options)?;
         self.bind(&mut p, inputs)?;
         profile::locate(self, p)
     }

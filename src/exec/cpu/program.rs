@@ -74,8 +74,9 @@ pub struct Program {
     pub plan: Plan,
     /// The graph as it was compiled (after layout).
     pub graph: Graph,
-    /// Time of each launch so far in nanoseconds, and number of runs, when profiling.
-    pub(super) spent: Vec<u64>,
+    /// Time of each launch so far in nanoseconds, in all and the least, when profiling.
+    pub(super) spent: Vec<(u64, u64)>,
+    /// Number of runs so far.
     pub(super) runs: u64,
 }
 

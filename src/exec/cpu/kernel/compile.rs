@@ -57,7 +57,7 @@ impl Kernel {
                 }
             }
         }
-        let mut build = |len: usize| {
+        let build = |len: usize| {
             let mut extents = body.domain.clone();
             extents[split] = len;
             variant(&body, &values, &same, &extents, tensors)
@@ -533,7 +533,7 @@ impl<'a> Builder<'a> {
                 let nest = self.tiling.nest(forms, &[]);
                 let before = self.body.sinks.iter().take_while(|t| !std::ptr::eq(*t, s));
                 let reduction = before.filter(|t| matches!(t, Sink::Reduce { .. })).count();
-                self.push(true, Step::Reduce { from, uniform: false, reduction, nest });
+                self.push(true, Step::Reduce { from, reduction, nest });
             }
         }
     }

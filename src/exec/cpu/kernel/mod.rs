@@ -106,5 +106,5 @@ enum Step {
     /// The tile goes to a tensor.
     Store { from: u16, uniform: bool, buf: Buf, nest: Nest },
     /// The tile is combined into a result; for argmax the second form is the index.
-    Reduce { from: u16, uniform: bool, reduction: usize, nest: Nest },
+    Reduce { from: u16, reduction: usize, nest: Nest },
 }

@@ -59,6 +59,19 @@ impl Nest {
         self.rows.is_empty() && self.steps.first() == Some(&step)
     }
 
+    /// If form 0 goes over the same run of neighbours in every row: length of the run, rows, form 0's value.
+    #[inline]
+    pub fn stacked(&self, count: usize, index: &[i64]) -> Option<(usize, usize, i64)> {
+        let f = &self.forms[0];
+        if self.rows.is_empty() || self.steps[0] != 1 || self.rows.iter().any(|&l| f.coef[l] != 0) {
+            return None;
+        }
+        let rows = if self.row_tiled { count } else { self.extents[0] };
+        let rows = rows * self.extents[1..].iter().product::<usize>();
+        let at = f.offset + f.coef.iter().zip(index).map(|(c, i)| c * i).sum::<i64>();
+        Some((self.run, rows, at))
+    }
+
     /// Calls `row(first element in the tile, elements, forms' values)` for each row. `count` is the tile's extent of
     /// the tiled loop, `index` the loops' indices at its first element, `at` scratch for twice the forms.
     #[inline]

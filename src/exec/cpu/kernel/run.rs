@@ -218,6 +218,9 @@ unsafe fn accumulate(lanes: &Lanes, combine: Combine, integer: bool, to: *mut u3
     }
 }
 
+/// Longest row that is added up on the stack.
+const STACK: usize = 512;
+
 struct Walk<'a> {
     kernel: &'a Kernel,
     v: &'a Variant,
@@ -374,6 +377,30 @@ impl Walk<'_> {
                         }
                     }
                 });
+                return;
+            }
+            if let Some((run, rows, offset)) = nest.stacked(count, index)
+                && r.combine == Combine::Sum
+                && !r.integer
+                && run <= STACK
+            {
+                // Rows of a tile are added up by themselves first: two levels lose less than one long sum.
+                let mut sums = [0.0f32; STACK];
+                let sums = &mut sums[..run];
+                let from = from.cast::<f32>();
+                if run < 8 {
+                    for i in 0..rows {
+                        for (k, s) in sums.iter_mut().enumerate() {
+                            *s += *from.add(i * run + k);
+                        }
+                    }
+                } else {
+                    for i in 0..rows {
+                        (self.lanes.add_to)(sums.as_mut_ptr(), from.add(i * run), run);
+                    }
+                }
+                let to = base.offset(offset as isize).cast::<f32>();
+                (self.lanes.add_to)(to, sums.as_ptr(), run);
                 return;
             }
             nest.walk(count, index, at, |e, run, at| {
