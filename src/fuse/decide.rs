@@ -231,9 +231,9 @@ pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
             let reads = users[i].iter().map(read);
             if reads.clone().any(|r| r == Read::Reshaped) {
                 why = Some(Reason::Reshape);
-            } else if computed && reads.clone().any(|r| r == Read::Repeated) {
-                why = Some(Reason::Repeated);
-            } else if c > DEAR && reads.clone().any(|r| r == Read::Moved) {
+            } else if (computed && reads.clone().any(|r| r == Read::Repeated))
+                || (c > DEAR && reads.clone().any(|r| r == Read::Moved))
+            {
                 why = Some(Reason::Repeated);
             } else if users[i].len() > 1 && (c > CHEAP || l.len() > FEW_LOADS) {
                 why = Some(Reason::Shared);

@@ -8,6 +8,7 @@ use crate::graph::{HostData, HostTensor};
 use crate::metrics;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,11 +31,10 @@ impl<P> Programs<P> {
         graph: &crate::graph::Graph,
     ) -> Result<&mut P, ExecError> {
         let address = std::ptr::from_ref(graph) as usize;
-        if !self.cache.contains_key(&address) {
-            let program = exec.compile(graph)?;
-            self.cache.insert(address, program);
-        }
-        self.cache.get_mut(&address).ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))
+        Ok(match self.cache.entry(address) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => free.insert(exec.compile(graph)?),
+        })
     }
 }
 

@@ -239,11 +239,11 @@ pub(super) unsafe fn exec<const FMA: bool>(insts: &[LaneInst], ptrs: &[*mut u32]
                 LaneOp::Neg => map1(n, tf, f(0), |x: f32| -x),
                 LaneOp::Recip => map1(n, tf, f(0), |x: f32| 1.0 / x),
                 LaneOp::Sqrt => map1(n, tf, f(0), f32::sqrt),
-                LaneOp::Exp => map1(n, tf, f(0), |x| math::exp::<FMA>(x)),
-                LaneOp::Log => map1(n, tf, f(0), |x| math::log::<FMA>(x)),
-                LaneOp::Log1p => map1(n, tf, f(0), |x| math::log1p::<FMA>(x)),
-                LaneOp::Tanh => map1(n, tf, f(0), |x| math::tanh::<FMA>(x)),
-                LaneOp::Erf => map1(n, tf, f(0), |x| math::erf::<FMA>(x)),
+                LaneOp::Exp => map1(n, tf, f(0), math::exp::<FMA>),
+                LaneOp::Log => map1(n, tf, f(0), math::log::<FMA>),
+                LaneOp::Log1p => map1(n, tf, f(0), math::log1p::<FMA>),
+                LaneOp::Tanh => map1(n, tf, f(0), math::tanh::<FMA>),
+                LaneOp::Erf => map1(n, tf, f(0), math::erf::<FMA>),
                 LaneOp::Sin => angles::<FMA>(n, tf, f(0), false),
                 LaneOp::Cos => angles::<FMA>(n, tf, f(0), true),
                 LaneOp::Abs => map1(n, tf, f(0), f32::abs),
@@ -278,7 +278,7 @@ pub(super) unsafe fn exec<const FMA: bool>(insts: &[LaneInst], ptrs: &[*mut u32]
                 LaneOp::SelectLe => {
                     map4(n, to, f(0), f(1), u(2), u(3), |a: f32, b: f32, x: u32, y: u32| if a <= b { x } else { y })
                 }
-                LaneOp::MulAdd => map3(n, tf, f(0), f(1), f(2), |x, y, z| math::fma::<FMA>(x, y, z)),
+                LaneOp::MulAdd => map3(n, tf, f(0), f(1), f(2), math::fma::<FMA>),
                 LaneOp::NegMulAdd => {
                     map3(n, tf, f(0), f(1), f(2), |x: f32, y, z| math::fma::<FMA>(-x, y, z));
                 }
