@@ -39,6 +39,9 @@ pub(super) struct BenchArgs {
 /// Iterations' worth of real batches in the pool.
 const POOL: u64 = 4;
 
+/// Bytes that the program itself takes before it holds any tensor, read off an x86-64 Linux build.
+const PROGRAM: usize = 10 << 20;
+
 /// Peak resident memory of this process in MiB, where the system says it.
 fn peak_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -112,12 +115,15 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
     let flops = products(&program.graph);
+    let sets: usize = data.iter().map(|d| d.bytes()).sum();
+    let batches: usize = pool.iter().flatten().map(|t| t.ty().bytes()).sum();
+    let predicted = (program.memory() + sets + batches + PROGRAM) as f64 / 1048576.0;
     let rate = flops as f64 / median / 1e6;
     if args.json {
         let line = json!({
             "workload": compile::stem(&args.spec.spec), "threads": args.device.threads, "batch": train.batch,
             "ms": median, "ms_min": times[0], "ms_max": times[times.len() - 1], "gflops": rate,
-            "flops": flops, "peak_mib": peak_mib(), "planned_mib": program.memory() as f64 / 1048576.0, "first_step_s": first,
+            "flops": flops, "peak_mib": peak_mib(), "predicted_mib": predicted, "first_step_s": first,
         });
         super::print(&format!("{line}\n"));
     } else {
@@ -132,9 +138,10 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
             train.batch,
         ));
         let peak = peak_mib().map_or("not known here".into(), |m| format!("{m:.0} MiB"));
-        let planned = number(program.memory() as f64 / 1048576.0);
         super::print(&format!(
-            "peak memory {peak}, of which the plan {planned} MiB; first step done {first:.2} s after the start\n"
+            "peak memory {peak}, predicted {predicted:.0} MiB (plan {}, data {}); first step done {first:.2} s after the start\n",
+            number(program.memory() as f64 / 1048576.0),
+            number(sets as f64 / 1048576.0),
         ));
         if args.profile {
             super::print(&format!("\n{profile}"));

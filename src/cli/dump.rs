@@ -30,7 +30,7 @@ pub(super) struct DumpArgs {
     #[command(flatten)]
     spec: SpecArgs,
     /// Which stage
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value = "graph")]
     stage: Stage,
     /// Graphviz instead of text (stages graph and grad)
     #[arg(long)]

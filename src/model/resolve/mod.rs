@@ -137,7 +137,9 @@ impl Resolver<'_> {
 
     /// Adds a local name; it may not hide another.
     fn define(&mut self, scope: &mut Scope, name: &crate::syntax::ast::Ident, kind: Kind) {
-        let other = scope.find(&name.name).map(|l| ("a name", l.span)).or_else(|| self.global(&name.name));
+        // The prelude cannot know the user's names; its lets are renamed where they are spelled out.
+        let global = || if name.span.file == self.model.prelude { None } else { self.global(&name.name) };
+        let other = scope.find(&name.name).map(|l| ("a name", l.span)).or_else(global);
         if let Some((what, span)) = other {
             self.error(
                 Diagnostic::error("E0203", format!("`{}` would hide another name", name.name))
