@@ -239,7 +239,7 @@ impl<'m> Builder<'m> {
         args: &'m [Arg],
         span: Span,
     ) -> Value {
-        if !sig.available || matches!(sig.name, "frechet" | "stacked_modes" | "psnr" | "ssim") {
+        if !sig.available {
             return self.unavailable(sig.name, span);
         }
         let positional: Vec<&'m Arg> = args.iter().filter(|a| a.name.is_none()).collect();
