@@ -4,9 +4,11 @@
 //! expected gradients `grad.*` of `sum(cot * out)`; a few have `cot2.*` with the gradients `grad2.*` of
 //! `sum(cot2 * grad)`. [`check`] builds a case's graph once and compares all of that on the oracle.
 
+use ganc::exec::Executor;
+use ganc::exec::cpu::{CpuExecutor, CpuOptions};
 use ganc::grad::grad_or_zeros;
 use ganc::graph::eval::{Env, Tensor, eval_outputs};
-use ganc::graph::{Graph, NodeId, Type};
+use ganc::graph::{DType, Graph, HostTensor, NodeId, Type};
 use ganc::passes;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -115,6 +117,29 @@ pub fn check(case: &Case, build: impl Fn(&mut Graph, &BTreeMap<String, NodeId>) 
             assert_eq!(got.ty, t.ty, "{}: type of {name}", case.file);
             let e = error(&got.data, &t.data, 1e-3);
             assert!(e < 1e-10, "{}: {name} is off by {e:e} {stage}", case.file);
+        }
+    }
+    on_cpu(case, &g, &env, &want);
+}
+
+/// An oracle's tensor as an executor takes it.
+pub fn host(t: &Tensor) -> HostTensor {
+    match t.ty.dtype {
+        DType::U32 => HostTensor::u32(t.ty.shape.clone(), t.data.iter().map(|&v| v as u32).collect()),
+        _ => HostTensor::f32(t.ty.shape.clone(), t.data.iter().map(|&v| v as f32).collect()),
+    }
+}
+
+/// The same in f32 on the CPU, fused and one node a kernel, to a relative 1e-5.
+fn on_cpu(case: &Case, g: &Graph, env: &Env, want: &[(String, NodeId, &Tensor)]) {
+    let inputs: Vec<(String, HostTensor)> = env.inputs.iter().map(|(n, t)| (n.to_string(), host(t))).collect();
+    let inputs: Vec<(&str, &HostTensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    for fuse in [true, false] {
+        let mut exec = CpuExecutor::new(CpuOptions { fuse, ..CpuOptions::default() });
+        let mut program = exec.compile(g).unwrap();
+        for ((name, got), (_, _, t)) in exec.run(&mut program, &inputs).unwrap().iter().zip(want) {
+            let e = error(&got.to_f64(), &t.data, 1e-2);
+            assert!(e < 1e-5, "{}: {name} is off by {e:e} on the CPU, fused: {fuse}", case.file);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod build;
 mod cli;
 mod errors;
+mod examples;
 mod executors;
 mod filetests;
 mod golden_layers;

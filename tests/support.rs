@@ -11,24 +11,19 @@ pub fn repo(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Compiles a spec on disk down to graphs; the error is what a user reads.
-pub fn compile_file(path: &Path, set: &[(&str, &str)]) -> Result<Compiled, String> {
-    compile(path, set, &|p| std::fs::read_to_string(p))
-}
-
-/// The same for a text, as if it were a file in the repository's root.
+/// Compiles a text as if it were a file in the repository's root; the error is what a user reads.
 pub fn compile_text(text: &str) -> Result<Compiled, String> {
-    let path = repo("text.gan");
-    compile(&path, &[], &|p| if p == path { Ok(text.to_string()) } else { std::fs::read_to_string(p) })
+    compile_as(&repo("text.gan"), text)
 }
 
-fn compile(
-    path: &Path,
-    set: &[(&str, &str)],
-    reader: &dyn Fn(&Path) -> std::io::Result<String>,
-) -> Result<Compiled, String> {
+/// Compiles a text in the place of the file of this name.
+pub fn compile_as(path: &Path, text: &str) -> Result<Compiled, String> {
+    compile(path, &|p| if p == path { Ok(text.to_string()) } else { std::fs::read_to_string(p) })
+}
+
+fn compile(path: &Path, reader: &dyn Fn(&Path) -> std::io::Result<String>) -> Result<Compiled, String> {
     let mut sources = SourceMap::default();
-    let options = Options { set: set.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(), only: None };
+    let options = Options::default();
     let steps = |sources: &mut SourceMap| -> Result<Compiled, Diagnostics> {
         let model = model::load(path, sources, reader, &options)?;
         let core = ganc::tricks::expand(&model)?;
