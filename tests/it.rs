@@ -13,6 +13,7 @@ mod gradcheck;
 mod language;
 mod layer_scope;
 mod layers;
+mod lowered;
 mod model;
 mod properties;
 mod random;
