@@ -18,5 +18,7 @@ mod model;
 mod properties;
 mod random;
 mod stages;
+mod summaries;
 mod support;
 mod syntax;
+mod tidy;

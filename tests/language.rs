@@ -30,11 +30,13 @@ fn blocks(text: &str) -> Vec<(usize, String)> {
 #[test]
 fn every_example_compiles() {
     let found = blocks(&reference());
-    assert!(found.len() >= 2);
+    assert!(found.len() >= 7);
     for (line, code) in found {
         if let Err(message) = crate::support::compile_text(&code) {
             panic!("grammar/LANGUAGE.md line {line}:\n{message}");
         }
+        let file = ganc::syntax::parse(ganc::source::FileId(0), &code).expect("what compiles parses");
+        assert_eq!(ganc::syntax::format(&file, &code), code, "grammar/LANGUAGE.md line {line}: not formatted");
     }
 }
 

@@ -11,6 +11,11 @@ pub fn repo(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// Compiles a spec on disk down to graphs; the error is what a user reads.
+pub fn compile_file(path: &Path) -> Result<Compiled, String> {
+    compile(path, &|p| std::fs::read_to_string(p))
+}
+
 /// Compiles a text as if it were a file in the repository's root; the error is what a user reads.
 pub fn compile_text(text: &str) -> Result<Compiled, String> {
     compile_as(&repo("text.gan"), text)

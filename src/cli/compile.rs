@@ -46,8 +46,6 @@ pub(super) fn report(sources: &SourceMap, diagnostics: &Diagnostics) {
 /// Prints errors and gives the failure that says so.
 pub(super) fn refused(sources: &SourceMap, diagnostics: &Diagnostics) -> Failure {
     report(sources, diagnostics);
-    let errors = diagnostics.items().iter().filter(|d| d.severity == crate::diag::Severity::Error).count();
-    eprintln!("{errors} error{}", if errors == 1 { "" } else { "s" });
     Failure::Refused
 }
 
