@@ -2,9 +2,13 @@
 //!
 //! Nodes of rank 3 and more that are joined by elementwise ops, broadcasts, reductions, slices, pads, windows and
 //! reshapes that leave `[n, c]` alone form an island; an island with a convolution is turned as a whole, so that
-//! permutes stay only at its shores (flattening, inputs, outputs). Weights keep their order.
+//! permutes stay only at its shores (inputs, outputs). Weights keep their order. Where a product reads a flattened
+//! image, or makes one, the axes of its other argument are turned instead: a weight is smaller than a batch.
+//!
+//! A sum of a sum (the gradient of a value that several images share) becomes a sum of sums, so that each image is
+//! summed where it is made.
 
-use crate::graph::{ConvGeom, Graph, Layout, NodeId, Op};
+use crate::graph::{Binary, ContractDims, ConvGeom, Graph, Layout, NodeId, Op};
 use std::sync::Arc;
 
 /// Axes of the channels-last form in terms of the plain form.
@@ -24,6 +28,12 @@ fn to_plain(rank: usize) -> Vec<usize> {
 
 fn turned<T: Copy>(v: &[T]) -> Vec<T> {
     to_last(v.len()).into_iter().map(|i| v[i]).collect()
+}
+
+/// Where axes of the plain form are in the channels-last form.
+fn axes_of(axes: &[usize], rank: usize) -> Vec<usize> {
+    let p = to_last(rank);
+    (0..rank).filter(|&i| axes.contains(&p[i])).collect()
 }
 
 struct Islands(Vec<usize>);
@@ -121,11 +131,15 @@ pub fn layout(g: &Graph) -> Graph {
             }
         }
     }
-    let mut turn = Turn { out: Graph::new(), plain: vec![None; count], last: vec![None; count] };
+    let mut uses = vec![0; count];
+    g.nodes().iter().flat_map(|n| &n.args).for_each(|a| uses[a.index()] += 1);
+    g.outputs.iter().for_each(|o| uses[o.1.index()] += 1);
+    let inside: Vec<bool> = (0..count).map(|i| last[islands.find(i)]).collect();
+    let mut turn =
+        Turn { out: Graph::new(), plain: vec![None; count], last: vec![None; count], uses, inside: inside.clone() };
     for n in g.ids() {
         turn.out.set_origin(g.origin(n).clone());
-        let inside = last[islands.find(n.index())];
-        turn.node(g, n, inside);
+        turn.node(g, n, inside[n.index()]);
     }
     for (name, n) in &g.outputs {
         let n = turn.plain(*n);
@@ -138,6 +152,20 @@ struct Turn {
     out: Graph,
     plain: Vec<Option<NodeId>>,
     last: Vec<Option<NodeId>>,
+    /// Number of users of each old node.
+    uses: Vec<u32>,
+    /// Whether an old node belongs to an island that is turned.
+    inside: Vec<bool>,
+}
+
+/// An image and its flat form: `[n, c, spatial…]` and `[n, c * spatial…]`.
+fn flattens(image: &[usize], flat: &[usize]) -> bool {
+    image.len() >= 3 && flat.len() == 2 && image[0] == flat[0] && image[1..].iter().product::<usize>() == flat[1]
+}
+
+/// What becomes of the axes of an operand of which axis `split` is split into `extra + 1`.
+fn moved(i: usize, split: usize, extra: usize) -> usize {
+    if i > split { i + extra } else { i }
 }
 
 impl Turn {
@@ -163,8 +191,141 @@ impl Turn {
         v
     }
 
+    /// The values that a sum adds up: those of nested additions that nobody else reads.
+    fn addends(&self, g: &Graph, n: NodeId, out: &mut Vec<NodeId>) {
+        let node = g.node(n);
+        if matches!(node.op, Op::Binary(Binary::Add)) && node.ty.dtype.is_float() && self.uses[n.index()] == 1 {
+            node.args.iter().for_each(|&a| self.addends(g, a, out));
+        } else {
+            out.push(n);
+        }
+    }
+
+    /// A product that reads a flattened image of an island: reads the image as it lies.
+    fn flat_operand(&mut self, g: &Graph, n: NodeId, dims: &ContractDims) -> Option<NodeId> {
+        let node = g.node(n);
+        let side = (0..2).find(|&s| {
+            let a = g.node(node.args[s]);
+            matches!(a.op, Op::Reshape)
+                && flattens(g.shape(a.args[0]), &a.ty.shape)
+                && self.inside[a.args[0].index()]
+        })?;
+        let (flat, other) = (node.args[side], node.args[1 - side]);
+        let image = g.node(flat).args[0];
+        let shape = g.shape(image);
+        let extra = shape.len() - 2;
+        let pick = |p: &(usize, usize)| if side == 0 { *p } else { (p.1, p.0) };
+        let pair = |mine: usize, theirs: usize| if side == 0 { (mine, theirs) } else { (theirs, mine) };
+        if dims.batch.iter().any(|p| pick(p).0 == 1) {
+            return None;
+        }
+        let contracted = dims.contracted.iter().map(pick).find(|p| p.0 == 1);
+        let x = self.last(image);
+        let mut o = self.plain(other);
+        let mut split = usize::MAX;
+        if let Some((_, j)) = contracted {
+            split = j;
+            let mut s = g.shape(other).to_vec();
+            s.splice(j..=j, shape[1..].iter().copied());
+            o = self.out.reshape(o, &s);
+        }
+        let shift = |p: &(usize, usize)| {
+            let (mine, theirs) = pick(p);
+            pair(mine, moved(theirs, split, extra))
+        };
+        let mut new = ContractDims { batch: dims.batch.iter().map(shift).collect(), contracted: vec![] };
+        for p in &dims.contracted {
+            if pick(p).0 == 1 {
+                // Spatial axes, then the channel, which the other argument has first.
+                new.contracted.extend((1..=extra).map(|i| pair(i, split + i)));
+                new.contracted.push(pair(extra + 1, split));
+            } else {
+                new.contracted.push(shift(p));
+            }
+        }
+        let args = if side == 0 { (x, o) } else { (o, x) };
+        let y = self.out.contract(args.0, args.1, new);
+        if contracted.is_some() {
+            return Some(y);
+        }
+        // The image's axes are free: they end up as they lie and are put into the plain order.
+        let used = |s: usize| {
+            let one = move |p: &(usize, usize)| if s == 0 { p.0 } else { p.1 };
+            dims.batch.iter().chain(&dims.contracted).map(one).collect::<Vec<_>>()
+        };
+        let free = |s: usize| (0..g.shape(node.args[s]).len()).filter(|a| !used(s).contains(a)).collect::<Vec<_>>();
+        let before = if side == 0 { dims.batch.len() } else { dims.batch.len() + free(0).len() };
+        let first = before + free(side).iter().position(|&a| a == 1)?;
+        let rank = self.out.shape(y).len();
+        let mut perm: Vec<usize> = (0..rank).collect();
+        let run: Vec<usize> = (first..=first + extra).collect();
+        perm[first] = run[extra];
+        perm[first + 1..=first + extra].copy_from_slice(&run[..extra]);
+        let y = self.out.permute(y, &perm);
+        Some(self.out.reshape(y, &node.ty.shape))
+    }
+
+    /// An image that is a product's result in another shape: made as it shall lie.
+    fn image_product(&mut self, g: &Graph, n: NodeId) -> Option<NodeId> {
+        let node = g.node(n);
+        let product = node.args.first().copied()?;
+        let p = g.node(product);
+        let Op::Contract(dims) = &p.op else { return None };
+        let plain = matches!(node.op, Op::Reshape) && flattens(&node.ty.shape, &p.ty.shape);
+        if !plain || self.uses[product.index()] != 1 || !dims.batch.is_empty() {
+            return None;
+        }
+        // The second axis must be the right argument's only free one.
+        let (weight, rank) = (p.args[1], g.shape(p.args[1]).len());
+        let free: Vec<usize> = (0..rank).filter(|a| dims.contracted.iter().all(|c| c.1 != *a)).collect();
+        let [axis] = free[..] else { return None };
+        let image = &node.ty.shape;
+        let extra = image.len() - 2;
+        if g.shape(weight)[axis] != p.ty.shape[1] {
+            return None;
+        }
+        let w = self.plain(weight);
+        let mut s = g.shape(weight).to_vec();
+        s.splice(axis..=axis, image[1..].iter().copied());
+        let w = self.out.reshape(w, &s);
+        let mut perm: Vec<usize> = (0..s.len()).collect();
+        perm[axis..axis + extra].iter_mut().enumerate().for_each(|(i, p)| *p = axis + 1 + i);
+        perm[axis + extra] = axis;
+        let w = self.out.permute(w, &perm);
+        let x = self.plain(p.args[0]);
+        let contracted = dims.contracted.iter().map(|c| (c.0, moved(c.1, axis, extra))).collect();
+        Some(self.out.contract(x, w, ContractDims { batch: vec![], contracted }))
+    }
+
     fn node(&mut self, g: &Graph, n: NodeId, inside: bool) {
         let node = g.node(n);
+        if inside && let Some(v) = self.image_product(g, n) {
+            self.last[n.index()] = Some(v);
+            return;
+        }
+        if let Op::Contract(dims) = &node.op
+            && let Some(v) = self.flat_operand(g, n, dims)
+        {
+            self.plain[n.index()] = Some(v);
+            return;
+        }
+        if let Op::Sum(axes) = &node.op {
+            let mut parts = vec![];
+            self.addends(g, node.args[0], &mut parts);
+            if parts.len() > 1 {
+                let turned = inside && carries(g, n);
+                let axes = if turned { axes_of(axes, node.ty.rank()) } else { axes.clone() };
+                let mut total = None;
+                for part in parts {
+                    let x = if turned { self.last(part) } else { self.plain(part) };
+                    let s = self.out.sum(x, &axes);
+                    total = Some(total.map_or(s, |t| self.out.add(t, s)));
+                }
+                let list = if turned { &mut self.last } else { &mut self.plain };
+                list[n.index()] = total;
+                return;
+            }
+        }
         if let Some((c, images, result)) = conv(&node.op)
             && c.layout == Layout::ChannelsFirst
         {
@@ -188,10 +349,7 @@ impl Turn {
         }
         let a: Vec<NodeId> = node.args.iter().map(|&a| self.last(a)).collect();
         let rank = node.ty.rank();
-        let axes = |v: &[usize]| -> Vec<usize> {
-            let p = to_last(rank);
-            (0..rank).filter(|&i| v.contains(&p[i])).collect()
-        };
+        let axes = |v: &[usize]| axes_of(v, rank);
         let out = &mut self.out;
         let v = match &node.op {
             Op::Unary(f) => out.unary(*f, a[0]),

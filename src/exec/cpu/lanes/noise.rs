@@ -4,36 +4,36 @@ use super::math;
 use crate::graph::Dist;
 use crate::graph::philox::philox;
 
-/// Counters that are worked on together; each gives four elements.
-const L: usize = 16;
+/// Most counters that are worked on together; each gives four elements.
+const L: usize = 128;
 
-/// Four words each for counters `(counter, sample, first + i, 0)`.
+/// Four words each for counters `(counter, sample, first + i, 0)`, i below `n`.
+///
+/// 32-bit values are held in 64-bit lanes whose upper halves are ignored: that is how vectors multiply.
 #[inline(always)]
-fn words(key: [u32; 2], counter: u32, sample: u32, first: u32) -> [[u32; L]; 4] {
+fn words(key: [u32; 2], counter: u32, sample: u32, first: u32, out: &mut [[u32; L]; 4], n: usize) {
     const M0: u64 = 0xD251_1F53;
     const M1: u64 = 0xCD9E_8D57;
-    let mut c0 = [counter; L];
-    let mut c1 = [sample; L];
-    let mut c2 = [0u32; L];
-    let mut c3 = [0u32; L];
-    for (i, c) in c2.iter_mut().enumerate() {
-        *c = first.wrapping_add(i as u32);
-    }
-    let (mut k0, mut k1) = (key[0], key[1]);
-    for _ in 0..10 {
-        for i in 0..L {
-            let p0 = u64::from(c0[i]) * M0;
-            let p1 = u64::from(c2[i]) * M1;
-            let (a, b) = ((p1 >> 32) as u32 ^ c1[i] ^ k0, (p0 >> 32) as u32 ^ c3[i] ^ k1);
-            c0[i] = a;
-            c1[i] = p1 as u32;
-            c2[i] = b;
-            c3[i] = p0 as u32;
+    const LOW: u64 = 0xffff_ffff;
+    let [w0, w1, w2, w3] = out;
+    for i in 0..n {
+        let (mut c0, mut c1) = (u64::from(counter), u64::from(sample));
+        let (mut c2, mut c3) = (u64::from(first.wrapping_add(i as u32)), 0u64);
+        let (mut k0, mut k1) = (key[0], key[1]);
+        for _ in 0..10 {
+            let (p0, p1) = ((c0 & LOW) * M0, (c2 & LOW) * M1);
+            c0 = (p1 >> 32) ^ c1 ^ u64::from(k0);
+            c2 = (p0 >> 32) ^ c3 ^ u64::from(k1);
+            c1 = p1;
+            c3 = p0;
+            k0 = k0.wrapping_add(0x9E37_79B9);
+            k1 = k1.wrapping_add(0xBB67_AE85);
         }
-        k0 = k0.wrapping_add(0x9E37_79B9);
-        k1 = k1.wrapping_add(0xBB67_AE85);
+        w0[i] = c0 as u32;
+        w1[i] = c1 as u32;
+        w2[i] = c2 as u32;
+        w3[i] = c3 as u32;
     }
-    [c0, c1, c2, c3]
 }
 
 #[inline(always)]
@@ -49,29 +49,14 @@ fn normal_pair<const F: bool>(a: u32, b: u32) -> (f32, f32) {
     (r * c, r * s)
 }
 
+/// Words to pairs of normals, in place.
 #[inline(always)]
-fn shape<const F: bool>(dist: Dist, w: [[u32; L]; 4]) -> [[u32; L]; 4] {
-    let mut out = w;
-    match dist {
-        Dist::Bits => {}
-        Dist::Uniform => {
-            for k in 0..4 {
-                for i in 0..L {
-                    out[k][i] = uniform(w[k][i]).to_bits();
-                }
-            }
-        }
-        Dist::Normal => {
-            for k in [0, 2] {
-                for i in 0..L {
-                    let (c, s) = normal_pair::<F>(w[k][i], w[k + 1][i]);
-                    out[k][i] = c.to_bits();
-                    out[k + 1][i] = s.to_bits();
-                }
-            }
-        }
+fn normals<const F: bool>(a: &mut [u32; L], b: &mut [u32; L], n: usize) {
+    for i in 0..n {
+        let (c, s) = normal_pair::<F>(a[i], b[i]);
+        a[i] = c.to_bits();
+        b[i] = s.to_bits();
     }
-    out
 }
 
 /// Elements `e .. e + n` of a sample.
@@ -91,19 +76,38 @@ pub(super) unsafe fn fill<const F: bool>(
     let mut quad = e / 4;
     let mut skip = e % 4;
     let mut done = 0;
+    let mut w = [[0u32; L]; 4];
+    let mut block = [0u32; 4 * L];
     while done < n {
-        let w = shape::<F>(dist, words(key, counter, sample, quad as u32));
-        let mut block = [0u32; 4 * L];
-        for i in 0..L {
-            for k in 0..4 {
-                block[4 * i + k] = w[k][i];
+        // Whole vectors, even if fewer are wanted.
+        let counters = (skip + n - done).div_ceil(4).next_multiple_of(16).min(L);
+        words(key, counter, sample, quad as u32, &mut w, counters);
+        let [a, b, c, d] = &mut w;
+        match dist {
+            Dist::Bits => {}
+            Dist::Uniform => {
+                for w in [&mut *a, b, c, d] {
+                    for w in &mut w[..counters] {
+                        *w = uniform(*w).to_bits();
+                    }
+                }
+            }
+            Dist::Normal => {
+                normals::<F>(a, b, counters);
+                normals::<F>(c, d, counters);
             }
         }
-        let count = (4 * L - skip).min(n - done);
+        for i in 0..counters {
+            block[4 * i] = a[i];
+            block[4 * i + 1] = b[i];
+            block[4 * i + 2] = c[i];
+            block[4 * i + 3] = d[i];
+        }
+        let count = (4 * counters - skip).min(n - done);
         // SAFETY: `count` words from `skip` are inside the block; `to` has room for n.
         unsafe { std::ptr::copy_nonoverlapping(block.as_ptr().add(skip), to.add(done), count) };
         done += count;
-        quad += L;
+        quad += counters;
         skip = 0;
     }
 }
