@@ -6,10 +6,10 @@
 //! its lets, its tag, from which streams of noise are named. Errors are diagnostics with the place of the expression;
 //! a value that stands for an error silences what follows from it.
 //!
-//! - [`expr`], [`call`], [`arith`]: expressions, calls, operators
-//! - [`net`], [`body`], [`params`]: applications, statements of bodies, parameters and their modifiers
-//! - [`train`], [`data`]: players and their updates, draws
-//! - [`samples`], [`overlay`], [`evaluate`]: actions
+//! - `expr`, `call`, `arith`: expressions, calls, operators
+//! - `net`, `body`, `params`: applications, statements of bodies, parameters and their modifiers
+//! - `train`, `data`: players and their updates, draws
+//! - `samples`, `overlay`, `evaluate`: actions
 //!
 //! [`program`] is the contract with the training loop.
 

@@ -1,6 +1,6 @@
 //! Reverse-mode differentiation: the gradient of a graph is more of the same graph, to any order.
 //!
-//! [`grad`] walks from `y` down to `wrt` and asks [`vjp`] for one rule an op. Always holds:
+//! [`grad`] walks from `y` down to `wrt` and asks `vjp` for one rule an op. Always holds:
 //!
 //! - only nodes on a path from `wrt` to `y` are visited, so a branch that cannot matter costs nothing;
 //! - a cotangent that is zero is absent (`None`), never a dense tensor of zeros: the second derivative of a ReLU is

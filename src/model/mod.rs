@@ -1,6 +1,6 @@
 //! The resolved program: every item of a spec and of the files it uses, in one table.
 //!
-//! [`load`](fn@load) reads and merges files and checks names ([`resolve`]); [`crate::tricks::expand`] rewrites a model
+//! [`load`](fn@load) reads and merges files and checks names (`resolve`); [`crate::tricks::expand`] rewrites a model
 //! into one whose `train`s hold only the core (draws, lets, players with objectives, actions, expectations, settings).
 //! Always holds for a loaded model: names are unique, every name used is defined, arguments fit the signatures of what
 //! they are given to. Shapes, compile-time values and types of expressions are checked by `build`.

@@ -57,7 +57,7 @@ fn stem(position: &Position) -> String {
     format!("{}-{:08}", position.train, position.step)
 }
 
-/// Writes a checkpoint and returns its manifest's path; older ones beyond [`KEEP`] go.
+/// Writes a checkpoint and returns its manifest's path; older ones beyond `KEEP` go.
 pub fn save<E: Executor>(
     dir: &Path,
     spec: &str,

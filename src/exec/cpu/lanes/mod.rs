@@ -12,7 +12,7 @@ use crate::graph::Dist;
 
 /// Vectorised loops of one instruction set.
 ///
-/// All functions are unsafe because they take pointers; see [`ops::exec`] for what they ask.
+/// All functions are unsafe because they take pointers; see `ops::exec` for what they ask.
 #[derive(Clone, Copy)]
 pub struct Lanes {
     /// Runs instructions over `n` elements; operands are indices into the table of pointers.
