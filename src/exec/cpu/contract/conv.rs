@@ -3,7 +3,7 @@
 use super::Epilogue;
 use super::fold::Fold;
 use super::gather::{Dims, Gather, Geometry};
-use super::lanes::Isa;
+use super::lanes::{Isa, Lanes};
 use super::pack::{Shared, transpose};
 use super::wgrad::WeightGrad;
 use super::{MatMul, MatMulShape};
@@ -117,7 +117,7 @@ impl Conv {
                 Way::WeightGrad(w) => w.run(pool, a, b, to, scratch, epilogue),
                 Way::Flat { g, product } => {
                     let (w, scratch) = scratch.split_at_mut(self.lens[1]);
-                    permute(pool, g, b, w);
+                    permute(product.lanes(), pool, g, b, w);
                     let (c, x) = (g.c, g.input.iter().product::<usize>());
                     let outer = |block: &mut super::Block| {
                         let Some(epilogue) = epilogue else { return };
@@ -146,7 +146,7 @@ impl Way {
 }
 
 /// `[o, c, taps] -> [o, taps, c]`
-fn permute(pool: &Pool, g: &Geometry, from: &[f32], to: &mut [f32]) {
+fn permute(lanes: &Lanes, pool: &Pool, g: &Geometry, from: &[f32], to: &mut [f32]) {
     let (c, t) = (g.c, g.taps());
     let to = Shared(to.as_mut_ptr());
     let step = (16384 / (c * t)).max(1);
@@ -155,7 +155,7 @@ fn permute(pool: &Pool, g: &Geometry, from: &[f32], to: &mut [f32]) {
             // SAFETY: both hold o · c · t values; each task writes its own output channels.
             unsafe {
                 let (from, to) = (from.as_ptr().add(o * c * t), to.get().add(o * c * t));
-                transpose(from, t, c, t, c, |tap| to.add(tap * c));
+                transpose(lanes, from, t, c, t, c, |tap| to.add(tap * c));
             }
         }
     });

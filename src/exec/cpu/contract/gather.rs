@@ -4,6 +4,8 @@
 //! Both compute, for each position `i` of a grid, `dst[i · dstep + offset] = sum over taps of
 //! src[i · step + tap] · w[tap]`, with zeros outside the source.
 
+mod stream;
+
 use super::lanes::{Isa, KC, LDA, Lanes, MAX_ROWS};
 use super::pack::{Panels, Shared, copy, part, transpose, zero};
 use super::{Block, Epilogue};
@@ -223,6 +225,9 @@ impl Gather {
 
     /// Values of scratch needed on a pool of `threads`.
     pub fn scratch_len(&self, threads: usize) -> usize {
+        if self.streams() {
+            return self.stream_len(threads);
+        }
         self.groups * self.packed_group + threads * self.thread_len()
     }
 
@@ -240,6 +245,10 @@ impl Gather {
         epilogue: Option<&Epilogue>,
     ) {
         assert!(scratch.len() >= self.scratch_len(pool.threads()));
+        if self.streams() {
+            // SAFETY: as the caller vouches.
+            return unsafe { self.stream(pool, src, w, dst, scratch, epilogue) };
+        }
         let (packed, threads) = scratch.split_at_mut(self.groups * self.packed_group);
         let (dst, packed, threads) =
             (Shared(dst.as_mut_ptr()), Shared(packed.as_mut_ptr()), Shared(threads.as_mut_ptr()));
@@ -280,11 +289,11 @@ impl Gather {
             if self.forward {
                 // Each result channel is a row of (source channel, tap).
                 let from = w.add((g * self.dst_g + j * self.panels.nr) * self.src_g * t);
-                transpose(from, self.src_g * t, cols, self.src_g * t, stored, |i| line(i % t, i / t));
+                transpose(self.lanes, from, self.src_g * t, cols, self.src_g * t, stored, |i| line(i % t, i / t));
             } else {
                 for o in 0..self.src_g {
                     let from = w.add(((g * self.src_g + o) * self.dst_g + j * self.panels.nr) * t);
-                    transpose(from, t, cols, t, stored, |tap| line(tap, o));
+                    transpose(self.lanes, from, t, cols, t, stored, |tap| line(tap, o));
                 }
             }
         }

@@ -32,6 +32,9 @@ pub(super) type Tile = unsafe fn(
 /// `(count, from, stride, to, vecs)`: copies `count` rows of `vecs` vectors, `stride` apart, to adjacent rows.
 pub(super) type CopyRows = unsafe fn(count: usize, from: *const f32, stride: usize, to: *mut f32, vecs: usize);
 
+/// `(from, stride, rows, cols, to)`: writes column `c` of `rows × cols` values (at most 16 each) to `to[c][0..rows]`.
+pub(super) type Turn = unsafe fn(from: *const f32, stride: usize, rows: usize, cols: usize, to: *const *mut f32);
+
 /// An instruction set that this machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -86,6 +89,8 @@ pub(super) struct Lanes {
     pub rows: usize,
     /// Packs a column panel whose rows are whole vectors.
     pub copy_rows: CopyRows,
+    /// Transposes blocks of up to 16 × 16.
+    pub turn: Option<Turn>,
     row_major: [[Tile; MAX_ROWS]; 2],
     k_major: [[Tile; MAX_ROWS]; 2],
 }
@@ -118,6 +123,7 @@ macro_rules! lanes {
     (
         mod $isa:ident, $v:ty, width $width:literal, rows $rows:literal, tiles [$($mr:literal)*], $(#[$feature:meta])?
         zero $zero:expr, splat $splat:path, load $load:path, store $store:path, fma $fma:path, add $add:path,
+        turn $turn:expr,
     ) => {
         mod $isa {
             use super::{LDA, Lanes, MAX_ROWS, Tile};
@@ -223,7 +229,7 @@ macro_rules! lanes {
             }
 
             pub(super) static LANES: Lanes =
-                Lanes { width: $width, rows: $rows, copy_rows, row_major: table::<false>(), k_major: table::<true>() };
+                Lanes { width: $width, rows: $rows, copy_rows, turn: $turn, row_major: table::<false>(), k_major: table::<true>() };
         }
     };
 }
@@ -239,6 +245,71 @@ lanes! {
     #[target_feature(enable = "avx512f")]
     zero _mm512_setzero_ps(), splat _mm512_set1_ps, load _mm512_loadu_ps, store _mm512_storeu_ps,
     fma _mm512_fmadd_ps, add _mm512_add_ps,
+    turn Some(super::turn16),
+}
+
+/// See [`Turn`].
+///
+/// # Safety
+/// AVX-512F is there; both sides reach as far as said.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn turn16(from: *const f32, stride: usize, rows: usize, cols: usize, to: *const *mut f32) {
+    use arch::*;
+    // SAFETY: masks keep to the extents.
+    unsafe {
+        let mask = ((1u32 << cols) - 1) as u16;
+        // Spelled out for the same reason as `for_rows`.
+        macro_rules! each {
+            ($i:ident in [$($n:literal)*] $body:block) => { $({ const $i: usize = $n; $body })* };
+        }
+        let mut r = [_mm512_setzero_ps(); 16];
+        if rows == 16 && cols == 16 {
+            each!(I in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] { r[I] = _mm512_loadu_ps(from.add(I * stride)); });
+        } else {
+            each!(I in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
+                if I < rows {
+                    r[I] = _mm512_maskz_loadu_ps(mask, from.add(I * stride));
+                }
+            });
+        }
+        let mut t = r;
+        each!(I in [0 1 2 3 4 5 6 7] {
+            t[2 * I] = _mm512_unpacklo_ps(r[2 * I], r[2 * I + 1]);
+            t[2 * I + 1] = _mm512_unpackhi_ps(r[2 * I], r[2 * I + 1]);
+        });
+        // u[4 i + j] holds, in lane l, column 4 l + j of rows 4 i to 4 i + 3.
+        let mut u = t;
+        each!(I in [0 1 2 3] {
+            let t = [t[4 * I], t[4 * I + 1], t[4 * I + 2], t[4 * I + 3]];
+            let t = [_mm512_castps_pd(t[0]), _mm512_castps_pd(t[1]), _mm512_castps_pd(t[2]), _mm512_castps_pd(t[3])];
+            u[4 * I] = _mm512_castpd_ps(_mm512_unpacklo_pd(t[0], t[2]));
+            u[4 * I + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(t[0], t[2]));
+            u[4 * I + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(t[1], t[3]));
+            u[4 * I + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(t[1], t[3]));
+        });
+        let mut out = u;
+        each!(J in [0 1 2 3] {
+            let v = _mm512_shuffle_f32x4::<0x88>(u[J], u[4 + J]);
+            let w = _mm512_shuffle_f32x4::<0x88>(u[8 + J], u[12 + J]);
+            out[J] = _mm512_shuffle_f32x4::<0x88>(v, w);
+            out[8 + J] = _mm512_shuffle_f32x4::<0xdd>(v, w);
+            let v = _mm512_shuffle_f32x4::<0xdd>(u[J], u[4 + J]);
+            let w = _mm512_shuffle_f32x4::<0xdd>(u[8 + J], u[12 + J]);
+            out[4 + J] = _mm512_shuffle_f32x4::<0x88>(v, w);
+            out[12 + J] = _mm512_shuffle_f32x4::<0xdd>(v, w);
+        });
+        if rows == 16 && cols == 16 {
+            each!(I in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] { _mm512_storeu_ps(*to.add(I), out[I]); });
+            return;
+        }
+        let mask = ((1u32 << rows) - 1) as u16;
+        each!(I in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
+            if I < cols {
+                _mm512_mask_storeu_ps(*to.add(I), mask, out[I]);
+            }
+        });
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -247,12 +318,14 @@ lanes! {
     #[target_feature(enable = "avx2,fma")]
     zero _mm256_setzero_ps(), splat _mm256_set1_ps, load _mm256_loadu_ps, store _mm256_storeu_ps,
     fma _mm256_fmadd_ps, add _mm256_add_ps,
+    turn None,
 }
 
 lanes! {
     mod portable, [f32; 4], width 4, rows 6, tiles [1 2 3 4 5 6],
     zero [0.0; 4], splat super::plain::splat, load super::plain::load, store super::plain::store,
     fma super::plain::fma, add super::plain::add,
+    turn None,
 }
 
 /// Four lanes in plain code.

@@ -120,6 +120,11 @@ impl MatMul {
         &self.s
     }
 
+    /// Tiles of its instruction set.
+    pub(super) fn lanes(&self) -> &'static Lanes {
+        self.lanes
+    }
+
     fn a_len(&self) -> usize {
         self.row_panels.div_ceil(self.row_blocks) * self.lanes.rows * LDA
     }
@@ -283,7 +288,7 @@ impl MatMul {
                     zero(to.add(cols), stored - cols);
                 }
             } else if s.row == 1 {
-                transpose(b, s.col, cols, kc, stored, |k| to.add(k * stored));
+                transpose(self.lanes, b, s.col, cols, kc, stored, |k| to.add(k * stored));
             } else {
                 for k in 0..kc {
                     for x in 0..stored {

@@ -1,5 +1,7 @@
 //! Moving operands into the order that the tiles read.
 
+use super::lanes::Lanes;
+
 /// A pointer that tasks share; each writes a part of its own.
 #[derive(Clone, Copy)]
 pub(super) struct Shared(pub *mut f32);
@@ -61,6 +63,7 @@ pub(super) unsafe fn zero(dst: *mut f32, len: usize) {
 /// The source reaches that far and each `dst(c)` has room for `width` values.
 #[inline(always)]
 pub(super) unsafe fn transpose(
+    lanes: &Lanes,
     src: *const f32,
     stride: usize,
     rows: usize,
@@ -80,6 +83,17 @@ pub(super) unsafe fn transpose(
             }
             let (even_rows, even_cols) = (rows / 4 * 4, count / 4 * 4);
             let src = src.add(first);
+            first += count;
+            if let Some(turn) = lanes.turn {
+                for r in (0..rows).step_by(16) {
+                    let to = to.map(|t| t.wrapping_add(r));
+                    turn(src.add(r * stride), stride, (rows - r).min(16), count, to.as_ptr());
+                }
+                for to in &to[..count] {
+                    zero(to.add(rows), width - rows);
+                }
+                continue;
+            }
             for r in (0..even_rows).step_by(4) {
                 for c in (0..even_cols).step_by(4) {
                     let d = [to[c], to[c + 1], to[c + 2], to[c + 3]].map(|d: *mut f32| d.add(r));
@@ -94,7 +108,6 @@ pub(super) unsafe fn transpose(
                     *d.add(r) = 0.0;
                 }
             }
-            first += count;
         }
     }
 }

@@ -215,6 +215,13 @@ fn depthwise_and_wide_convolutions() {
         (3, 3, 33, 1, square(31, 4, 2, 1)),
         (6, 64, 128, 2, square(4, 3, 1, 1)),
         (30, 300, 5, 1, square(3, 1, 1, 0)),
+        // Few pixels and many weights, forward and backward.
+        (7, 33, 130, 1, square(4, 4, 2, 1)),
+        (15, 130, 40, 1, square(4, 4, 2, 1)),
+        (6, 40, 131, 1, square(3, 5, 1, 2)),
+        (8, 130, 33, 1, square(4, 2, 3, 0)),
+        (16, 18, 133, 1, [[4, 3, 1, 2, 2], [3, 2, 2, 1, 1]]),
+        (9, 131, 18, 1, [[4, 3, 2, 2, 2], [3, 2, 1, 1, 2]]),
     ];
     for (n, c, o, groups, axes) in cases {
         let g = geometry(n, c, o, groups, &axes).unwrap();

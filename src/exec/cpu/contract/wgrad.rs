@@ -436,7 +436,7 @@ impl WeightGrad {
                 if t == 1 {
                     copy(from.add(o * cg), to, cg);
                 } else {
-                    transpose(from.add(o * cg), og * cg, t, cg, t, |c| to.add(c * t));
+                    transpose(self.lanes, from.add(o * cg), og * cg, t, cg, t, |c| to.add(c * t));
                 }
             }
         }
