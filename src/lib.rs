@@ -28,7 +28,8 @@
 //! # Rules that hold everywhere
 //!
 //! 1. A training iteration is a pure function: parameters, optimiser states, statistics, minibatches, seed and step
-//!    number in, the same out. Nothing mutates within a graph; executors write all new values at the end of a run.
+//!    number in, the same out. Nothing mutates within a graph; an executor
+//!    overwrites a parameter only when nobody reads the old value any more.
 //! 2. The ops are closed under differentiation: the gradient of a graph is a graph of the same ops, to any order.
 //!    Matches over [`graph::Op`] that give meaning have no wildcard arm.
 //! 3. Each intermediate form has one printer, and what always holds of it stands at the top of its module: passes
