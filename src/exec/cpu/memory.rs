@@ -3,32 +3,78 @@
 //! Every element takes four bytes: f32 and u32 as they are, truth values as 0 or 1, f16 and bf16 widened to f32.
 
 use crate::graph::{DType, HostData, HostTensor, Type};
+use std::alloc::Layout;
+use std::ptr::NonNull;
 
 /// Bytes of an element.
 pub fn bytes(_: DType) -> usize {
     4
 }
 
-/// A cache line, so that tensors start at one.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Line([u32; 16]);
+/// Cache line: tensors start at one.
+const LINE: usize = 64;
+/// Size and alignment of a huge page; larger buffers ask for them, which saves address translations in strided reads.
+const HUGE: usize = 2 << 20;
 
-/// Zeroed words that start at a cache line.
-#[derive(Clone, Debug, Default)]
+/// Zeroed words that start at a cache line. The system hands the pages out when they are first touched.
+#[derive(Debug)]
 pub struct Words {
-    lines: Vec<Line>,
+    /// What was allocated; the words begin at the first boundary within.
+    block: *mut u8,
+    start: NonNull<u32>,
     len: usize,
+}
+
+// SAFETY: the memory is owned; access follows the borrow of the `Words`.
+unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self { block: std::ptr::null_mut(), start: NonNull::dangling(), len: 0 }
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: allocated by `grow` with this layout.
+            unsafe { std::alloc::dealloc(self.block, layout(self.len).0) }
+        }
+    }
+}
+
+/// How a block for so many words is allocated, and the boundary that they begin at. The boundary is found within a
+/// larger block, because only blocks of ordinary alignment come zeroed from the system without being written.
+fn layout(len: usize) -> (Layout, usize) {
+    let words = len.checked_mul(4).expect("a plan's sizes were checked when it was built");
+    let boundary = if words >= 2 * HUGE { HUGE } else { LINE };
+    (Layout::from_size_align(words + boundary, 16).expect("a plan's sizes were checked when it was built"), boundary)
 }
 
 impl Words {
     /// At least so many words; the content is lost when it grows.
     pub fn grow(&mut self, len: usize) {
-        if len > self.len {
-            self.lines = Vec::new();
-            self.lines = vec![Line([0; 16]); len.div_ceil(16)];
-            self.len = len;
+        if len <= self.len {
+            return;
         }
+        *self = Self::default();
+        let (layout, boundary) = layout(len);
+        // SAFETY: the layout is not empty.
+        let block = unsafe { std::alloc::alloc_zeroed(layout) };
+        if block.is_null() {
+            std::alloc::handle_alloc_error(layout);
+        }
+        let skip = block.align_offset(boundary);
+        // SAFETY: the block is larger than the words by one boundary.
+        let start = unsafe { NonNull::new_unchecked(block.add(skip)) };
+        #[cfg(target_os = "linux")]
+        if boundary == HUGE {
+            // SAFETY: advice on whole pages of memory just allocated; a refusal changes nothing.
+            unsafe { libc::madvise(start.as_ptr().cast(), len * 4 / HUGE * HUGE, libc::MADV_HUGEPAGE) };
+        }
+        *self = Self { block, start: start.cast(), len };
     }
 
     /// Zeros.
@@ -45,19 +91,19 @@ impl Words {
 
     /// The first word.
     pub fn as_mut_ptr(&mut self) -> *mut u32 {
-        self.lines.as_mut_ptr().cast()
+        self.start.as_ptr()
     }
 
     /// All words.
     pub fn as_slice(&self) -> &[u32] {
-        // SAFETY: a line is 16 words; `len` of them were allocated.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        // SAFETY: `len` zeroed or written words were allocated.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
     /// All words.
     pub fn as_mut_slice(&mut self) -> &mut [u32] {
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
