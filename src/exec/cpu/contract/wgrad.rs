@@ -18,6 +18,26 @@ const KC: usize = 512;
 /// Weights of a group whose sums fit the second cache.
 const SMALL: usize = 160 << 10;
 
+/// Most pieces of a group.
+const GROUP: usize = 64;
+
+/// Pixels on one line of y that see the same line of x: neighbouring positions of some images.
+#[derive(Clone, Copy)]
+struct Piece {
+    /// Place of the first one in the packed gradient.
+    k: usize,
+    positions: [usize; 2],
+    images: [usize; 2],
+    /// The line of x in the first image.
+    x: *const f32,
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        (self.positions[1] - self.positions[0]) * (self.images[1] - self.images[0])
+    }
+}
+
 /// A planned weight gradient.
 pub(super) struct WeightGrad {
     g: Geometry,
@@ -96,7 +116,7 @@ impl WeightGrad {
     }
 
     fn thread_len(&self) -> usize {
-        if self.joint { self.chunk * (self.rows + self.panels.nr) } else { KC * self.panels.nr }
+        if self.joint { self.chunk * (self.rows + self.panels.nr) } else { self.group_len() * self.panels.nr }
     }
 
     /// Values of scratch needed on a pool of `threads`.
@@ -216,27 +236,28 @@ impl WeightGrad {
         unsafe {
             // A part is [taps, o, c]: rows of a tile lie close together, whatever the number of taps.
             let to = parts.add((split * g.groups + group) * g.taps() * og * cg);
-            for i in kernel_lines.start * g.kernel[2] * og..kernel_lines.end * g.kernel[2] * og {
-                zero(to.add(i * cg + channels.start), channels.len());
-            }
             // Pixels of a piece: neighbouring positions of all images, or some images of one position.
             let (columns, images) =
                 if g.n < KC { (g.output[2].div_ceil(KC / g.n), 1) } else { (g.output[2], g.n.div_ceil(KC)) };
             let lines = g.output[0] * g.output[1];
             let pieces = lines * columns * images;
-            for piece in part(pieces, self.splits, split)..part(pieces, self.splits, split + 1) {
-                let (line, piece) = (piece / (columns * images), piece % (columns * images));
-                let (i, j) = (piece / images, piece % images);
-                let positions = part(g.output[2], columns, i)..part(g.output[2], columns, i + 1);
-                let images = part(g.n, images, j)..part(g.n, images, j + 1);
-                for kernel_line in kernel_lines.clone() {
-                    let z = self.source(0, line / g.output[1], kernel_line / g.kernel[1]);
-                    let y = self.source(1, line % g.output[1], kernel_line % g.kernel[1]);
-                    let (Some(z), Some(y)) = (z, y) else { continue };
-                    let x = x.add((z * g.input[1] + y) * g.input[2] * g.c + group * cg);
-                    for kx in 0..g.kernel[2] {
+            let pieces = part(pieces, self.splits, split)..part(pieces, self.splits, split + 1);
+            // Sums that are far are visited once for several pieces.
+            let most = (self.group_len() / self.piece_len()).clamp(1, GROUP);
+            for first in pieces.clone().step_by(most) {
+                let group_pieces = first..(first + most).min(pieces.end);
+                for tap in kernel_lines.start * g.kernel[2]..kernel_lines.end * g.kernel[2] {
+                    let (kernel_line, kx) = (tap / g.kernel[2], tap % g.kernel[2]);
+                    let mut list = [Piece { k: 0, positions: [0; 2], images: [0; 2], x }; GROUP];
+                    let mut count = 0;
+                    for piece in group_pieces.clone() {
+                        let (line, piece) = (piece / (columns * images), piece % (columns * images));
+                        let (i, j) = (piece / images, piece % images);
+                        let z = self.source(0, line / g.output[1], kernel_line / g.kernel[1]);
+                        let y = self.source(1, line % g.output[1], kernel_line % g.kernel[1]);
+                        let (Some(z), Some(y)) = (z, y) else { continue };
                         // Only positions whose tap lies inside the image.
-                        let mut inner = positions.clone();
+                        let mut inner = part(g.output[2], columns, i)..part(g.output[2], columns, i + 1);
                         while !inner.is_empty() && self.source(2, inner.start, kx).is_none() {
                             inner.start += 1;
                         }
@@ -244,14 +265,41 @@ impl WeightGrad {
                             inner.end -= 1;
                         }
                         if !inner.is_empty() {
-                            let a = (line * g.output[2] + inner.start) * g.n + images.start;
-                            let to = to.add((kernel_line * g.kernel[2] + kx) * og * cg);
-                            self.piece(group, &js, kx, inner, &images, x, packed, a, to, own);
+                            let images = [part(g.n, images, j), part(g.n, images, j + 1)];
+                            list[count] = Piece {
+                                k: (line * g.output[2] + inner.start) * g.n + images[0],
+                                positions: [inner.start, inner.end],
+                                images,
+                                x: x.add((z * g.input[1] + y) * g.input[2] * g.c + group * cg),
+                            };
+                            count += 1;
                         }
                     }
+                    let to = to.add(tap * og * cg);
+                    let fresh = first == pieces.start;
+                    if fresh && count == 0 {
+                        (0..og).for_each(|o| zero(to.add(o * cg + channels.start), channels.len()));
+                    }
+                    self.pieces(group, &js, kx, &list[..count], packed, to, own, fresh);
+                }
+            }
+            if pieces.is_empty() {
+                for i in kernel_lines.start * g.kernel[2] * og..kernel_lines.end * g.kernel[2] * og {
+                    zero(to.add(i * cg + channels.start), channels.len());
                 }
             }
         }
+    }
+
+    /// Most pixels of a piece.
+    fn piece_len(&self) -> usize {
+        let g = &self.g;
+        if g.n < KC { g.output[2].div_ceil(g.output[2].div_ceil(KC / g.n)) * g.n } else { KC }
+    }
+
+    /// Most pixels that are packed together.
+    fn group_len(&self) -> usize {
+        if self.line_blocks == 1 { KC } else { 2 * KC }
     }
 
     /// Where a tap reads, in one direction.
@@ -260,40 +308,40 @@ impl WeightGrad {
         (at * g.stride[d] + tap * g.dilation[d]).checked_sub(g.pad[d]).filter(|&p| p < g.input[d])
     }
 
-    /// At most KC pixels of one kernel position; `x` is the line that it reads in the first image, `first` the
-    /// first pixel's place in the packed gradient.
-    unsafe fn piece(
+    /// Some pieces of one kernel position.
+    unsafe fn pieces(
         &self,
         group: usize,
         js: &Range<usize>,
         kx: usize,
-        positions: Range<usize>,
-        images: &Range<usize>,
-        x: *const f32,
+        list: &[Piece],
         packed: *const f32,
-        first: usize,
         to: *mut f32,
         own: *mut f32,
+        fresh: bool,
     ) {
         let g = &self.g;
         let (cg, og) = g.group();
         let image_len = g.input.iter().product::<usize>() * g.c;
-        let kc = positions.len() * images.len();
-        // SAFETY: by the caller; `own` has room for KC rows of one panel.
+        // SAFETY: by the caller; `own` has room for the pixels of all pieces in one panel.
         unsafe {
             for j in js.clone() {
                 let (cols, stored) = (self.panels.cols(j), self.panels.stored(j));
-                for (i, position) in positions.clone().enumerate() {
-                    let Some(column) = self.source(2, position, kx) else { continue };
-                    let from = x.add(images.start * image_len + column * g.c + j * self.panels.nr);
-                    let to = own.add(i * images.len() * stored);
-                    if cols == stored {
-                        (self.lanes.copy_rows)(images.len(), from, image_len, to, stored / self.panels.width);
-                        continue;
-                    }
-                    for i in 0..images.len() {
-                        copy(from.add(i * image_len), to.add(i * stored), cols);
-                        zero(to.add(i * stored + cols), stored - cols);
+                let mut row = own;
+                for piece in list {
+                    let images = piece.images[1] - piece.images[0];
+                    for position in piece.positions[0]..piece.positions[1] {
+                        let Some(column) = self.source(2, position, kx) else { continue };
+                        let from = piece.x.add(piece.images[0] * image_len + column * g.c + j * self.panels.nr);
+                        if cols == stored {
+                            (self.lanes.copy_rows)(images, from, image_len, row, stored / self.panels.width);
+                        } else {
+                            for i in 0..images {
+                                copy(from.add(i * image_len), row.add(i * stored), cols);
+                                zero(row.add(i * stored + cols), stored - cols);
+                            }
+                        }
+                        row = row.add(images * stored);
                     }
                 }
                 for p in 0..self.row_panels {
@@ -302,9 +350,15 @@ impl WeightGrad {
                     for (r, c) in rows.clone().zip(&mut c) {
                         *c = to.add(r * cg);
                     }
-                    let a = packed.add((group * og + rows.start) * self.pixels() + first * rows.len());
+                    let a = packed.add((group * og + rows.start) * self.pixels());
                     let tile = self.lanes.tile(rows.len(), stored, true);
-                    tile(kc, a, rows.len(), own, stored, c.as_ptr(), j * self.panels.nr, cols, true);
+                    let mut b = own.cast_const();
+                    for (i, piece) in list.iter().enumerate() {
+                        let k = piece.len();
+                        let (a, add) = (a.add(piece.k * rows.len()), !fresh || i > 0);
+                        tile(k, a, rows.len(), b, stored, c.as_ptr(), j * self.panels.nr, cols, add);
+                        b = b.add(k * stored);
+                    }
                 }
             }
         }

@@ -11,7 +11,7 @@ use super::{Dims, Gather, Phase};
 use crate::exec::cpu::pool::Pool;
 
 /// Longest k of a tile call.
-const K: usize = 256;
+const K: usize = 512;
 /// Most source values: they pass by once for each column panel.
 const SOURCE: usize = 320 << 10;
 
