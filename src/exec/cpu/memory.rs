@@ -50,7 +50,10 @@ impl Drop for Words {
 fn layout(len: usize) -> (Layout, usize) {
     let words = len.checked_mul(4).expect("a plan's sizes were checked when it was built");
     let boundary = if words >= 2 * HUGE { HUGE } else { LINE };
-    (Layout::from_size_align(words + boundary, 16).expect("a plan's sizes were checked when it was built"), boundary)
+    (
+        Layout::from_size_align(words + boundary, 16).expect("a plan's sizes were checked when it was built"),
+        boundary,
+    )
 }
 
 impl Words {
