@@ -93,7 +93,16 @@ impl<'m> Builder<'m> {
                     "weight_norm" => mods.weight_norm = true,
                     "equalized" => mods.equalized = Some(bound.positive("lr")?),
                     "precision" => {
-                        bound.word("dtype")?;
+                        let w = bound.word("dtype")?;
+                        if w != "f32" {
+                            self.report(
+                                Diagnostic::warning(
+                                    "W0454",
+                                    format!("`precision({w})` is computed in f32 by this version"),
+                                )
+                                .at(span, "has no effect yet"),
+                            );
+                        }
                     }
                     _ => {}
                 }

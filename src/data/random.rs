@@ -1,6 +1,9 @@
 //! Random numbers of data: permutations, and what transforms draw, all counter-based.
 
 use crate::graph::philox::{philox, stream_key};
+use rand::rand_core;
+use rand::{Rng, TryRng};
+use std::convert::Infallible;
 
 /// Fourth counter word of the words that shuffle; random leaves of graphs have 0 there.
 const SHUFFLE: u32 = 1;
@@ -15,25 +18,36 @@ struct Words {
     block: [u32; 4],
 }
 
-impl Words {
-    fn word(&mut self) -> u32 {
+impl TryRng for Words {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
         if self.next.is_multiple_of(4) {
             let i = (self.next / 4) as u32;
             self.block = philox([i, self.epoch as u32, (self.epoch >> 32) as u32, SHUFFLE], self.key);
         }
         let i = (self.next % 4) as usize;
         self.next += 1;
-        self.block[i]
+        Ok(self.block[i])
     }
 
-    /// Uniform below `n` without bias (Lemire 2019).
-    fn below(&mut self, n: u32) -> u32 {
-        let reject = n.wrapping_neg() % n;
-        loop {
-            let wide = u64::from(self.word()) * u64::from(n);
-            if wide as u32 >= reject {
-                return (wide >> 32) as u32;
-            }
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        rand_core::utils::next_u64_via_u32(self)
+    }
+
+    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Infallible> {
+        rand_core::utils::fill_bytes_via_next_word(dst, || self.try_next_u32())
+    }
+}
+
+/// Uniform below `n` without bias (Lemire 2019). Not `rand`'s own: a newer version of it may choose another way, and a
+/// run must stay the same.
+fn below(rng: &mut impl Rng, n: u32) -> u32 {
+    let reject = n.wrapping_neg() % n;
+    loop {
+        let wide = u64::from(rng.next_u32()) * u64::from(n);
+        if wide as u32 >= reject {
+            return (wide >> 32) as u32;
         }
     }
 }
@@ -43,7 +57,7 @@ pub fn permutation(n: usize, key: [u32; 2], epoch: u64) -> Vec<u32> {
     let mut words = Words { key, epoch, next: 0, block: [0; 4] };
     let mut order: Vec<u32> = (0..n as u32).collect();
     for i in (1..n).rev() {
-        order.swap(i, words.below(i as u32 + 1) as usize);
+        order.swap(i, below(&mut words, i as u32 + 1) as usize);
     }
     order
 }
