@@ -18,12 +18,24 @@ const LONGEST_SPEC: u64 = 4 << 20;
 /// Reads a text file, bounded, so that a device or a wrong file does not fill memory.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let file = std::fs::File::open(path)?;
-    let mut text = String::new();
-    file.take(LONGEST_SPEC + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST_SPEC {
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::other("this is a folder; a spec is a file, as in `ganc run spec.gan`"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST_SPEC + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_SPEC {
         return Err(io::Error::other("the file is longer than 4 MiB, which no spec is"));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        let why = if e.as_bytes().starts_with(b"\xff\xfe") || e.as_bytes().starts_with(b"\xfe\xff") {
+            "the file is UTF-16; save it as UTF-8".to_string()
+        } else {
+            let line = e.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+            format!("the file is not UTF-8 text: byte {at}, in line {line}; a spec is saved as UTF-8")
+        };
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })
 }
 
 /// A checked spec.
@@ -39,7 +51,7 @@ pub(super) struct Front {
 /// Prints diagnostics to standard error.
 pub(super) fn report(sources: &SourceMap, diagnostics: &Diagnostics) {
     if !diagnostics.is_empty() {
-        eprint!("{}", render::render(sources, diagnostics, color()));
+        super::tell(&render::render(sources, diagnostics, color()));
     }
 }
 

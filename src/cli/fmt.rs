@@ -23,7 +23,7 @@ pub(super) fn fmt(args: &FmtArgs) -> Result<(), Failure> {
         let text = match super::compile::read_text(path) {
             Ok(text) => text,
             Err(e) => {
-                eprintln!("error: cannot read `{}`: {e}", path.display());
+                super::tell(&format!("error: cannot read `{}`: {e}\n", path.display()));
                 failed = true;
                 continue;
             }
@@ -32,7 +32,7 @@ pub(super) fn fmt(args: &FmtArgs) -> Result<(), Failure> {
         let id = sources.add(path, text.as_str());
         match syntax::parse(id, &text) {
             Err(diagnostics) => {
-                eprint!("{}", render::render(&sources, &diagnostics, super::color()));
+                super::tell(&render::render(&sources, &diagnostics, super::color()));
                 failed = true;
             }
             Ok(file) => {
@@ -44,7 +44,7 @@ pub(super) fn fmt(args: &FmtArgs) -> Result<(), Failure> {
                     super::print(&format!("{} is not formatted\n", path.display()));
                     failed = true;
                 } else if let Err(e) = crate::train::folder::write_atomic(path, formatted.as_bytes(), "write") {
-                    eprintln!("error: {e}");
+                    super::tell(&format!("error: {e}\n"));
                     failed = true;
                 }
             }

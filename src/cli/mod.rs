@@ -17,8 +17,9 @@ mod sample;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// A language and compiler for adversarial training.
 #[derive(Parser)]
@@ -99,9 +100,23 @@ fn color() -> bool {
 }
 
 /// Writes to standard output; a reader that has gone away (`ganc dump … | head`) is no error.
+///
+/// Any other failure (a full disk under `ganc expand … > core.gan`) is kept for the end: it must not stop a run.
 fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let mut out = std::io::stdout().lock();
+    if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && e.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(e.to_string());
+    }
+}
+
+/// Why some of the standard output could not be written.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Writes to standard error. Where that is closed there is nobody to tell, which is no reason to die.
+fn tell(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Runs the command line and returns the exit code.
@@ -126,17 +141,21 @@ pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
         Command::Explain(a) => explain::explain(&a),
     }));
     match outcome {
-        Ok(Ok(())) => 0,
+        Ok(Ok(())) => match LOST.get() {
+            None => 0,
+            Some(why) => {
+                tell(&format!("error: cannot write to standard output: {why}\n"));
+                1
+            }
+        },
         Ok(Err(Failure::Refused)) => 1,
         Ok(Err(Failure::Stopped)) => 130,
         Ok(Err(Failure::Message(text))) => {
-            eprintln!("error: {text}");
+            tell(&format!("error: {text}\n"));
             1
         }
         Err(_) => {
-            eprintln!(
-                "error: this is a bug in ganc; the lines above say where. A run's last checkpoint is untouched."
-            );
+            tell("error: this is a bug in ganc; the lines above say where. A run's last checkpoint is untouched.\n");
             101
         }
     }

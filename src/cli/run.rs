@@ -138,7 +138,7 @@ fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
     let (loaded, damaged) = checkpoint::newest(&folder.checkpoints(), Some(&spec))
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
     for e in &damaged {
-        eprintln!("warning: {e}");
+        super::tell(&format!("warning: {e}\n"));
     }
     if loaded.is_none() && !damaged.is_empty() {
         return Err(Failure::Message(format!(
@@ -178,6 +178,8 @@ fn go(args: &RunArgs, job: &Job<'_>) -> Result<(), Failure> {
 }
 
 fn train<E: Executor>(args: &RunArgs, job: &Job<'_>, exec: &mut E) -> Result<(), Failure> {
+    // Held to the end: two processes in one folder would mix their logs and checkpoints.
+    let _lock = job.folder.lock().map_err(|e| compile::refused(&job.front.sources, &e.diagnostics(None)))?;
     static STOP: AtomicBool = AtomicBool::new(false);
     // A second Ctrl-C ends at once; the last checkpoint stays whole either way. Where the handler cannot be set,
     // Ctrl-C kills the run, which a resume mends.
@@ -207,7 +209,7 @@ fn train<E: Executor>(args: &RunArgs, job: &Job<'_>, exec: &mut E) -> Result<(),
         Ok(summary) => finish(&summary, job.folder, mode),
         Err(e) => {
             let failure = compile::refused(&job.front.sources, &e.diagnostics(None));
-            eprintln!("the run is in {}", job.folder.root().display());
+            super::tell(&format!("the run is in {}\n", job.folder.root().display()));
             Err(failure)
         }
     }
@@ -215,7 +217,7 @@ fn train<E: Executor>(args: &RunArgs, job: &Job<'_>, exec: &mut E) -> Result<(),
 
 fn finish(summary: &Summary, folder: &RunFolder, mode: Mode) -> Result<(), Failure> {
     if summary.stopped {
-        eprintln!("stopped and saved; go on with `ganc run --resume {}`", folder.root().display());
+        super::tell(&format!("stopped and saved; go on with `ganc run --resume {}`\n", folder.root().display()));
         return Err(Failure::Stopped);
     }
     if mode == Mode::Person {
@@ -226,7 +228,7 @@ fn finish(summary: &Summary, folder: &RunFolder, mode: Mode) -> Result<(), Failu
     }
     let failed: Vec<&str> = summary.expects.iter().filter(|e| !e.1).map(|e| e.0.as_str()).collect();
     for text in &failed {
-        eprintln!("error: the spec expects {text}, which does not hold");
+        super::tell(&format!("error: the spec expects {text}, which does not hold\n"));
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::Refused) }
 }

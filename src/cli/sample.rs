@@ -57,7 +57,7 @@ pub(super) fn sample(args: &SampleArgs) -> Result<(), Failure> {
     let wrong = |e: crate::train::RunError| compile::refused(&front.sources, &e.diagnostics(None));
     let (loaded, damaged) =
         checkpoint::newest(&folder.checkpoints(), Some(&super::run::spec_hash(&record))).map_err(wrong)?;
-    damaged.iter().for_each(|e| eprintln!("warning: {e}"));
+    damaged.iter().for_each(|e| super::tell(&format!("warning: {e}\n")));
     let loaded = loaded
         .ok_or_else(|| Failure::Message(format!("`{}` has no checkpoint to sample from", args.run.display())))?;
     let network = match &args.network {

@@ -17,7 +17,7 @@ pub enum ReportError {
     #[error("{0}")]
     Shape(String),
     /// A file could not be written.
-    #[error("cannot write {0}: {1}")]
+    #[error("cannot write `{0}`: {1}")]
     Write(PathBuf, String),
 }
 
@@ -26,9 +26,22 @@ pub fn save_png(picture: &image::RgbImage, path: &Path) -> Result<(), ReportErro
     let fail = |e: &dyn std::fmt::Display| ReportError::Write(path.to_owned(), e.to_string());
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut bytes, image::ImageFormat::Png).map_err(|e| fail(&e))?;
-    let part = path.with_extension("png.part");
-    std::fs::write(&part, bytes.into_inner()).map_err(|e| fail(&e))?;
-    std::fs::rename(&part, path).map_err(|e| fail(&e))
+    write_whole(path, &bytes.into_inner()).map_err(|e| fail(&e))
+}
+
+/// Writes beside the place and moves there. What is there and is no plain file (a device, a pipe) is written into, not
+/// replaced.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return std::fs::write(path, bytes);
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let done = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    done
 }
 
 #[cfg(test)]

@@ -37,5 +37,5 @@ pub fn encode(t: &HostTensor) -> Vec<u8> {
 /// # Errors
 /// If the file cannot be written.
 pub fn save(t: &HostTensor, path: &Path) -> Result<(), ReportError> {
-    std::fs::write(path, encode(t)).map_err(|e| ReportError::Write(path.to_owned(), e.to_string()))
+    super::write_whole(path, &encode(t)).map_err(|e| ReportError::Write(path.to_owned(), e.to_string()))
 }

@@ -5,7 +5,7 @@
 //! checkpoint as the newest whole one. Nothing in either depends on the clock: equal runs write equal bytes.
 
 use super::error::RunError;
-use super::folder::{FORMAT, write_atomic};
+use super::folder::{FORMAT, LONGEST_RECORD, read_bounded, write_atomic};
 use crate::build::program::Compiled;
 use crate::exec::Executor;
 use crate::graph::{HostData, HostTensor};
@@ -28,6 +28,7 @@ pub struct Position {
     /// Minibatches that each draw line of it has used up.
     pub minibatches: Vec<u64>,
     /// Last value of each evaluated name.
+    #[serde(with = "super::numbers")]
     pub values: BTreeMap<String, f64>,
     /// Decisions on `expect`s of this and earlier trains: (train, index) to whether it held.
     pub expects: Vec<(usize, usize, bool)>,
@@ -46,6 +47,17 @@ pub struct Manifest {
     pub tensors: usize,
     /// SHA-256 of the tensors' file.
     pub sha256: String,
+    /// SHA-256 of all of the above, so that a flipped digit does not go unseen.
+    pub seal: String,
+}
+
+impl Manifest {
+    fn sealed(mut self) -> Result<Self, RunError> {
+        self.seal.clear();
+        let text = serde_json::to_string(&self).map_err(|e| bug(e.to_string()))?;
+        self.seal = sha256(text.as_bytes());
+        Ok(self)
+    }
 }
 
 /// SHA-256 in hexadecimal.
@@ -68,6 +80,9 @@ pub fn save<E: Executor>(
     let mut raw: Vec<(String, Vec<u8>, Dtype, Vec<usize>)> = Vec::new();
     for decl in &compiled.tensors {
         let t = exec.fetch(&decl.name).ok_or_else(|| crate::exec::ExecError::Missing(decl.name.to_string()))?;
+        if matches!(&t.data, HostData::F32(v) if v.iter().any(|x| !x.is_finite())) {
+            return Err(RunError::Sick(decl.name.to_string()));
+        }
         let (bytes, dtype) = match &t.data {
             HostData::F32(v) => (v.iter().flat_map(|x| x.to_le_bytes()).collect(), Dtype::F32),
             HostData::U32(v) => (v.iter().flat_map(|x| x.to_le_bytes()).collect(), Dtype::U32),
@@ -91,7 +106,9 @@ pub fn save<E: Executor>(
         position: position.clone(),
         tensors: raw.len(),
         sha256: sha256(&bytes),
-    };
+        seal: String::new(),
+    }
+    .sealed()?;
     let path = base.with_extension("json");
     let json = serde_json::to_vec_pretty(&manifest).map_err(|e| bug(e.to_string()))?;
     write_atomic(&path, &json, "write the checkpoint")?;
@@ -154,11 +171,14 @@ pub fn newest(dir: &Path, spec: Option<&str>) -> Result<(Option<Loaded>, Vec<Run
 /// Reads one checkpoint whole, checked against its manifest and, if given, the spec's hash.
 pub fn read(path: &Path, spec: Option<&str>) -> Result<Loaded, RunError> {
     let broken = |reason: String| RunError::Checkpoint { path: path.to_path_buf(), reason };
-    let text = std::fs::read(path).map_err(RunError::io("read the checkpoint", path))?;
+    let text = read_bounded(path, LONGEST_RECORD).map_err(RunError::io("read the checkpoint", path))?;
     let manifest: Manifest =
         serde_json::from_slice(&text).map_err(|e| broken(format!("its manifest is damaged: {e}")))?;
     if manifest.format != FORMAT {
         return Err(broken(format!("it has format {}, this ganc reads format {FORMAT}", manifest.format)));
+    }
+    if manifest.clone().sealed()? != manifest {
+        return Err(broken("its manifest is damaged: its SHA-256 is not the one that it names".into()));
     }
     if spec.is_some_and(|s| s != manifest.spec) {
         return Err(broken("it belongs to another spec (or to this one before it was edited)".into()));
@@ -189,6 +209,15 @@ pub fn read(path: &Path, spec: Option<&str>) -> Result<Loaded, RunError> {
 /// Puts a checkpoint's tensors into an executor, all of them checked against what the spec declares.
 pub fn restore<E: Executor>(loaded: &Loaded, compiled: &Compiled, exec: &mut E) -> Result<(), RunError> {
     let broken = |reason: String| RunError::Checkpoint { path: loaded.path.clone(), reason };
+    let at = &loaded.manifest.position;
+    let fits = compiled.trains.get(at.train).is_some_and(|t| {
+        at.step <= t.steps
+            && at.minibatches.len() == t.lines.len()
+            && at.minibatches.iter().all(|m| *m < u64::MAX / 2)
+    });
+    if !fits {
+        return Err(broken(format!("the spec has no iteration {} of `train` number {}", at.step, at.train + 1)));
+    }
     for decl in &compiled.tensors {
         let t = loaded
             .tensors

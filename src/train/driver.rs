@@ -143,7 +143,7 @@ impl<E: Executor> Trainer<'_, E> {
                         .map_err(|_| ExecError::Bug("the thread that prepares minibatches has died".into()))??;
                     self.iterate(train, &loaders, run, log, ui, step, &ready)?;
                     if step < train.steps && self.stop.load(Ordering::Relaxed) {
-                        self.save(run, log, ui)?;
+                        self.save(train, &loaders, run, log, ui)?;
                         return Ok(true);
                     }
                 }
@@ -152,7 +152,7 @@ impl<E: Executor> Trainer<'_, E> {
         ui.end(train);
         if !stopped {
             self.decide(train, run, None, ui)?;
-            self.save(run, log, ui)?;
+            self.save(train, &loaders, run, log, ui)?;
         }
         Ok(stopped)
     }
@@ -184,15 +184,8 @@ impl<E: Executor> Trainer<'_, E> {
             .filter_map(|(n, t)| Some((n.strip_prefix("loss:")?.to_string(), *t.to_f64().first()?)))
             .collect();
         if let Some((player, _)) = losses.iter().find(|l| !l.1.is_finite()) {
-            let birth = hunt::birth(self, train, loaders, run.saved.as_deref(), step, ui)?;
-            log.flush()?;
-            return Err(RunError::NotFinite {
-                what: format!("the loss of {player}"),
-                step,
-                train: train.name.clone(),
-                birth,
-                checkpoint: run.saved.as_ref().map_or("none".into(), |p| format!("`{}`", p.display())),
-            });
+            let what = format!("the loss of {player}");
+            return Err(self.not_finite(what, train, loaders, run, log, ui, step)?);
         }
         run.position.step = step;
         run.position.minibatches.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
@@ -222,9 +215,26 @@ impl<E: Executor> Trainer<'_, E> {
             self.draw_curves(log)?;
         }
         if !last && (save || run.saved_at.elapsed() >= self.autosave) {
-            self.save(run, log, ui)?;
+            self.save(train, loaders, run, log, ui)?;
         }
         Ok(())
+    }
+
+    /// The error for a number that is none any more, with the place where it began.
+    fn not_finite(
+        &mut self,
+        what: String,
+        train: &TrainProgram,
+        loaders: &[Arc<Loader>],
+        run: &Running<E::Program>,
+        log: &mut Log,
+        ui: &mut dyn Ui,
+        step: u64,
+    ) -> Result<RunError, RunError> {
+        let birth = hunt::birth(self, train, loaders, run.saved.as_deref(), step, ui)?;
+        log.flush()?;
+        let checkpoint = run.saved.as_ref().map_or("none".into(), |p| format!("`{}`", p.display()));
+        Ok(RunError::NotFinite { what, step, train: train.name.clone(), birth, checkpoint })
     }
 
     fn act(
@@ -294,10 +304,25 @@ impl<E: Executor> Trainer<'_, E> {
         Ok(())
     }
 
-    fn save(&mut self, run: &mut Running<E::Program>, log: &mut Log, ui: &mut dyn Ui) -> Result<(), RunError> {
+    fn save(
+        &mut self,
+        train: &TrainProgram,
+        loaders: &[Arc<Loader>],
+        run: &mut Running<E::Program>,
+        log: &mut Log,
+        ui: &mut dyn Ui,
+    ) -> Result<(), RunError> {
         log.flush()?;
         let dir = self.folder.checkpoints();
-        let path = checkpoint::save(&dir, &self.spec, self.compiled, self.exec, &run.position)?;
+        let path = match checkpoint::save(&dir, &self.spec, self.compiled, self.exec, &run.position) {
+            Ok(path) => path,
+            // An update can leave the numbers while the losses before it were fine.
+            Err(RunError::Sick(name)) => {
+                let step = run.position.step;
+                return Err(self.not_finite(format!("`{name}`"), train, loaders, run, log, ui, step)?);
+            }
+            Err(e) => return Err(e),
+        };
         ui.note(&format!("saved {}", path.display()));
         run.saved = Some(path);
         run.saved_at = Instant::now();

@@ -27,6 +27,17 @@ pub enum RunError {
         /// Why.
         reason: String,
     },
+    /// A run record that is not what it says.
+    #[error("the run record `{path}` cannot be used: {reason}")]
+    Record {
+        /// `run.json`.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A tensor (its name) that is no number any more, found when it was to be saved.
+    #[error("`{0}` is not finite, so nothing is saved")]
+    Sick(String),
     /// Compiling or running a graph.
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -70,8 +81,8 @@ impl RunError {
         let code = match &self {
             RunError::Data(_) => "E0500",
             RunError::Io { .. } => "E0550",
-            RunError::Checkpoint { .. } => "E0551",
-            RunError::NotFinite { .. } => "E0552",
+            RunError::Checkpoint { .. } | RunError::Record { .. } => "E0551",
+            RunError::Sick(_) | RunError::NotFinite { .. } => "E0552",
             RunError::Exec(ExecError::Memory { .. }) => "E0553",
             RunError::Exec(_) => "E0554",
             RunError::Option(_) => "E0555",
@@ -79,17 +90,25 @@ impl RunError {
             RunError::Metric(_) => "E0556",
         };
         let help = match &self {
-            RunError::Io { .. } => Some(
+            RunError::Io { action: "read the run record", .. } => {
+                Some("a run is named by its folder, as in `ganc run --resume runs/NAME-1`")
+            }
+            RunError::Io { action: "make the run folder" | "read the folder", .. } => {
+                Some("choose another folder with --out")
+            }
+            RunError::Record { .. } => Some("the spec beside it (spec.gan) can be run anew"),
+            RunError::Io { .. } | RunError::Report(crate::report::ReportError::Write(..)) => Some(
                 "the last checkpoint is untouched; free the space or fix the permissions, then `ganc run --resume` the run folder",
             ),
             RunError::NotFinite { .. } => Some(
-                "try a smaller learning rate, clip_norm on the optimiser, or a gradient penalty; resume from the checkpoint with an edited spec is a new run",
+                "try a smaller learning rate, clip_norm on the optimiser, or a gradient penalty; an edited spec is a new run",
             ),
             RunError::Data(_)
             | RunError::Checkpoint { .. }
             | RunError::Exec(_)
             | RunError::Option(_)
             | RunError::Report(_)
+            | RunError::Sick(_)
             | RunError::Metric(_) => None,
         };
         let title = self.to_string();

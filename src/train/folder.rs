@@ -14,7 +14,7 @@ use super::error::RunError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// One source text of a spec, kept so that a resume compiles exactly what was run.
@@ -49,6 +49,19 @@ pub struct RunRecord {
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
+}
+
+/// Longest record or manifest that is read: a spec has a megabyte at most.
+pub const LONGEST_RECORD: u64 = 64 << 20;
+
+/// Reads a file that no one makes longer than `most` bytes.
+pub fn read_bounded(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(std::io::Error::other(format!("it is longer than {} MiB", most >> 20)));
+    }
+    Ok(bytes)
 }
 
 /// Writes `bytes` to `path` so that a crash leaves the old file or the new one: temporary file, sync, rename, sync of
@@ -92,16 +105,37 @@ impl RunFolder {
             None => Self::first_free(stem)?,
         };
         let folder = Self { root };
-        for sub in ["checkpoints", "samples"] {
-            let dir = folder.root.join(sub);
-            fs::create_dir_all(&dir).map_err(RunError::io("make the folder", &dir))?;
-        }
+        folder.subfolders()?;
         let json = serde_json::to_vec_pretty(record).expect("a record of strings and numbers serialises");
         write_atomic(&folder.root.join("run.json"), &json, "write")?;
         if let Some(main) = record.sources.first() {
             write_atomic(&folder.root.join("spec.gan"), main.text.as_bytes(), "write")?;
         }
         Ok(folder)
+    }
+
+    fn subfolders(&self) -> Result<(), RunError> {
+        for sub in ["checkpoints", "samples"] {
+            let dir = self.root.join(sub);
+            fs::create_dir_all(&dir).map_err(RunError::io("make the folder", &dir))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps other processes from training in this folder for as long as the result lives, and makes what is missing
+    /// in it.
+    pub fn lock(&self) -> Result<File, RunError> {
+        self.subfolders()?;
+        let path = self.root.join("run.json");
+        let file = File::open(&path).map_err(RunError::io("read the run record", &path))?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => Err(RunError::Option(format!(
+                "another ganc is training in `{}`; wait for it, or stop it first",
+                self.root.display()
+            ))),
+            // Some file systems have no locks; a run goes on without.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(file),
+        }
     }
 
     fn first_free(stem: &str) -> Result<PathBuf, RunError> {
@@ -122,16 +156,15 @@ impl RunFolder {
     /// Opens an existing one and reads its record.
     pub fn open(root: &Path) -> Result<(Self, RunRecord), RunError> {
         let path = root.join("run.json");
-        let bytes = fs::read(&path).map_err(RunError::io("read the run record", &path))?;
-        let record: RunRecord = serde_json::from_slice(&bytes).map_err(|e| RunError::Checkpoint {
-            path: path.clone(),
-            reason: format!("run.json is damaged: {e}"),
-        })?;
-        if record.format != FORMAT || record.sources.is_empty() {
-            return Err(RunError::Checkpoint {
-                path,
-                reason: format!("run.json has format {}, this ganc reads format {FORMAT}", record.format),
-            });
+        let bytes = read_bounded(&path, LONGEST_RECORD).map_err(RunError::io("read the run record", &path))?;
+        let broken = |reason: String| RunError::Record { path: path.clone(), reason };
+        let record: RunRecord =
+            serde_json::from_slice(&bytes).map_err(|e| broken(format!("it is damaged: {e}")))?;
+        if record.format != FORMAT {
+            return Err(broken(format!("it has format {}, this ganc reads format {FORMAT}", record.format)));
+        }
+        if record.sources.is_empty() {
+            return Err(broken("it is damaged: it names no spec".into()));
         }
         Ok((Self { root: root.to_path_buf() }, record))
     }
@@ -163,7 +196,7 @@ impl RunFolder {
 }
 
 /// Format of run folders and checkpoints that this version writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One line of `log.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,10 +206,10 @@ pub struct LogLine {
     /// Iteration.
     pub step: u64,
     /// Losses of the players.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "super::numbers")]
     pub loss: BTreeMap<String, f64>,
     /// Evaluated numbers.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "super::numbers")]
     pub value: BTreeMap<String, f64>,
     /// Seconds since this process began to train.
     pub seconds: f64,
@@ -194,8 +227,9 @@ impl Log {
     /// Opens the log and drops lines after `(train, step)`, which a resumed run writes again. A cut last line (the
     /// process was killed while writing) is dropped too.
     pub fn open(path: &Path, trains: &[String], at: (usize, u64)) -> Result<Self, RunError> {
-        let text = match fs::read_to_string(path) {
-            Ok(t) => t,
+        let text = match fs::read(path) {
+            // Damaged lines are no JSON and are dropped below.
+            Ok(t) => String::from_utf8_lossy(&t).into_owned(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(RunError::io("read the log", path)(e)),
         };

@@ -10,6 +10,7 @@ pub mod error;
 pub mod feed;
 pub mod folder;
 pub mod hunt;
+mod numbers;
 
 pub use driver::{Summary, Trainer, Ui};
 pub use error::RunError;
