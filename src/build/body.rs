@@ -15,10 +15,12 @@ impl<'m> Builder<'m> {
     /// Runs the statements of a body in the surroundings given; names defined in it end with it.
     pub fn body(&mut self, env: &mut Env<'m>, body: &'m Body) {
         let names = env.vars.len();
+        self.work(body.span);
         for stmt in &body.stmts {
             if self.fatal {
                 break;
             }
+            self.work(stmt.span);
             self.stmt(env, stmt);
         }
         env.vars.truncate(names);

@@ -15,6 +15,8 @@ use std::rc::Rc;
 
 /// Most nodes that a graph may have.
 pub(super) const MAX_NODES: usize = 200_000;
+/// Most statements that one graph runs through, repeats and blocks written out.
+pub(super) const MAX_WORK: usize = 400_000;
 /// Most elements of a tensor.
 pub(super) const MAX_ELEMENTS: usize = 1 << 31;
 /// Most bytes of all persistent tensors together.
@@ -174,6 +176,8 @@ pub(super) struct Gx {
     pub fresh: Vec<usize>,
     /// Class of each node where `stop` does not count.
     pub canon: Vec<NodeId>,
+    /// Statements run through so far.
+    pub work: usize,
     canon_index: HashMap<(Op, Vec<NodeId>, Type), NodeId>,
     /// Structural hashes of nodes, for noise.
     pub hashes: HashMap<NodeId, u64>,
@@ -277,6 +281,8 @@ pub(super) struct Builder<'m> {
     pub moment: Moment<'m>,
     /// A limit was reached: nothing more is built.
     pub fatal: bool,
+    /// Networks whose bodies are being built, outermost first.
+    pub inside: Vec<usize>,
     /// The network under its check, whose declarations are collected.
     pub checking: Option<usize>,
     /// Names of pictures.
@@ -304,6 +310,7 @@ impl<'m> Builder<'m> {
             train: TrainCx::default(),
             moment: Moment::default(),
             fatal: false,
+            inside: Vec::new(),
             checking: None,
             pictures: BTreeSet::new(),
             numbers: BTreeSet::new(),
@@ -383,6 +390,20 @@ impl<'m> Builder<'m> {
         let nodes: Vec<NodeId> = names.iter().map(|n| self.param_value(n)).collect();
         let next = self.gx.versions.len() as u32;
         *self.gx.versions.entry(nodes).or_insert(next)
+    }
+
+    /// Counts a statement: blocks that use the next one twice, or repeats in repeats, double the work with every line
+    /// and need not leave a single node.
+    pub fn work(&mut self, span: Span) {
+        self.gx.work += 1;
+        if self.gx.work > MAX_WORK && !self.fatal {
+            self.fatal = true;
+            self.report(
+                Diagnostic::error("E0455", "the program is too large")
+                    .at(span, format!("with this, one graph runs through more than {MAX_WORK} statements"))
+                    .help("lower the counts of `repeat`, or use fewer blocks within blocks"),
+            );
+        }
     }
 
     /// Checks that the graph stays within limits; reports once and stops everything if not.

@@ -20,6 +20,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Most samples of one evaluation.
+const MAX_SAMPLES: usize = 1 << 24;
+/// Most numbers that a metric holds in memory.
+const MAX_HELD: usize = 1 << 30;
 /// Samples of an evaluation that says nothing else.
 const DEFAULT_SAMPLES: usize = 1024;
 
@@ -63,6 +67,19 @@ impl<'m> Builder<'m> {
             (None, Some(rows)) => rows,
             (None, None) => DEFAULT_SAMPLES,
         };
+        for &(_, id) in &self.moment.metric_values {
+            let width: usize = self.gx.graph.node(id).ty.shape[1..].iter().product();
+            if width.saturating_mul(samples) > MAX_HELD {
+                let title = format!("{samples} samples of {width} numbers are more than a metric holds in memory");
+                self.error(
+                    "E0458",
+                    span,
+                    title,
+                    format!("at most {} samples here; say `samples:`", MAX_HELD / width),
+                );
+                return None;
+            }
+        }
         let full = self.train.batch.min(samples);
         let rest = samples % full;
         let mut chunks = Vec::new();
@@ -264,7 +281,15 @@ impl<'m> Builder<'m> {
             }
         };
         if let Some(e) = find("samples") {
-            let Some(n) = self.extent(env, e) else { return Value::Error };
+            let n = match self.eval(env, e) {
+                Value::Error => return Value::Error,
+                Value::Num(v) if v.fract() == 0.0 && v >= 1.0 && v <= MAX_SAMPLES as f64 => v as usize,
+                other => {
+                    let found = other.describe();
+                    let title = format!("`samples` is a whole number from 1 to {MAX_SAMPLES}");
+                    return self.error("E0458", e.span, title, format!("this is {found}"));
+                }
+            };
             if self.moment.samples.is_some_and(|m| m != n) {
                 return self.error(
                     "E0458",
@@ -421,10 +446,14 @@ impl<'m> Builder<'m> {
                 Moment { tag: "expect".into(), batch: 1, numbers: Some(names.clone()), ..Moment::default() };
             let after = match after.map(|a| (self.eval(&mut Env::default(), a), a.span)) {
                 None => None,
-                Some((Value::Num(v), _)) if v >= 0.0 && v.fract() == 0.0 && v < 2f64.powi(53) => Some(v as u64),
+                Some((Value::Num(v), _)) if v >= 0.0 && v.fract() == 0.0 && v <= f64::from(u32::MAX) => {
+                    Some(v as u64)
+                }
                 Some((Value::Error, _)) => continue,
-                Some((_, at)) => {
-                    self.error("E0463", at, "`after` is a whole number of steps", "not this");
+                Some((other, at)) => {
+                    let found = other.describe();
+                    let title = format!("`after` is a whole number of steps, at most {}", u32::MAX);
+                    self.error("E0463", at, title, format!("this is {found}"));
                     continue;
                 }
             };

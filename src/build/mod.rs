@@ -82,7 +82,7 @@ pub fn build(
         b.report(d);
     }
     if b.diags.has_errors() {
-        return Err(b.diags);
+        return Err(in_order(&b.diags));
     }
     let networks = model
         .networks
@@ -100,4 +100,27 @@ pub fn build(
     b.diags.items().iter().filter(|d| d.severity == Severity::Warning).for_each(|d| warnings.push(d.clone()));
     let data = b.data.into_iter().map(|d| d.1).collect();
     Ok((Compiled { tensors: b.decls, data, trains, networks }, warnings))
+}
+
+/// In textual order. Of arguments that do not fit one input in the same way the first is shown: all have one cause.
+fn in_order(found: &Diagnostics) -> Diagnostics {
+    let mut all: Vec<(Diagnostic, usize)> = Vec::new();
+    let place = |d: &Diagnostic| d.labels.first().map_or((u32::MAX, 0), |l| (l.span.file.0, l.span.start));
+    let mut sorted: Vec<&Diagnostic> = found.items().iter().collect();
+    sorted.sort_by_key(|d| place(d));
+    for d in sorted {
+        match all.iter_mut().find(|a| d.code == "E0323" && a.0.code == "E0323" && a.0.title == d.title) {
+            Some(first) => first.1 += 1,
+            None => all.push((d.clone(), 0)),
+        }
+    }
+    let mut out = Diagnostics::default();
+    for (d, more) in all {
+        out.push(match more {
+            0 => d,
+            1 => d.note("the same in one more place"),
+            n => d.note(format!("the same in {n} more places")),
+        });
+    }
+    out
 }

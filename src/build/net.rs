@@ -254,7 +254,8 @@ impl<'m> Builder<'m> {
 
     /// Builds a network's body.
     fn instantiate(&mut self, app: App, args: Vec<Tensor>) -> Option<Record> {
-        let decl: &'m Network = &self.model.networks[app.net.index];
+        let index = app.net.index;
+        let decl: &'m Network = &self.model.networks[index];
         let mut env =
             Env { net: Some(NetEnv { path: decl.name.name.clone(), ..NetEnv::default() }), ..Env::default() };
         let mods = self.modifiers(&mut env, &Mods::default(), &decl.with);
@@ -271,7 +272,20 @@ impl<'m> Builder<'m> {
         for (input, t) in decl.inputs.iter().zip(&args) {
             env.vars.push((&input.name.name, Value::Tensor(t.clone())));
         }
+        if self.inside.contains(&index) {
+            self.fatal = true;
+            let chain: Vec<&str> =
+                self.inside.iter().chain([&index]).map(|i| self.model.networks[*i].name.name.as_str()).collect();
+            self.report(
+                Diagnostic::error("E0217", format!("network `{}` uses itself", decl.name.name))
+                    .at(decl.name.span, chain.join(" -> "))
+                    .help("networks are written out where they are used; `repeat` makes towers"),
+            );
+            return None;
+        }
+        self.inside.push(index);
         self.body(&mut env, &decl.body);
+        self.inside.pop();
         if self.fatal {
             return None;
         }

@@ -17,6 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most variants of an iteration's graph.
 const MAX_VARIANTS: usize = 16;
 
+/// Most samples in a minibatch.
+const MAX_BATCH: u64 = 1 << 24;
+/// Most iterations: they are counted in 32 bits.
+const MAX_STEPS: u64 = u32::MAX as u64;
+
 /// A player as it is written.
 pub(super) struct PlayerCx<'m> {
     name: &'m Ident,
@@ -79,17 +84,23 @@ impl<'m> Builder<'m> {
         }
     }
 
-    fn setting(&mut self, plan: &Plan<'m>, which: Setting, min: f64, what: &str) -> Option<(u64, Span)> {
+    fn setting(
+        &mut self,
+        plan: &Plan<'m>,
+        which: Setting,
+        (min, max): (u64, u64),
+        what: &str,
+    ) -> Option<(u64, Span)> {
         let &(e, span) = plan.settings.get(&(which as u8))?;
         match self.eval(&mut Env::default(), e) {
-            Value::Num(v) if v.fract() == 0.0 && v >= min && v < 2f64.powi(53) => Some((v as u64, span)),
+            Value::Num(v) if v.fract() == 0.0 && v >= min as f64 && v <= max as f64 => Some((v as u64, span)),
             Value::Error => None,
             other => {
                 let found = other.describe();
                 self.error(
                     "E0463",
                     e.span,
-                    format!("`{what}` is a whole number of at least {min}"),
+                    format!("`{what}` is a whole number from {min} to {max}"),
                     format!("this is {found}"),
                 );
                 None
@@ -125,19 +136,19 @@ impl<'m> Builder<'m> {
     pub fn build_train(&mut self, index: usize) -> Option<TrainProgram> {
         let entry = &self.model.trains[index];
         let train: &'m ast::Train = &entry.item;
-        let name = train.name.as_ref().map_or_else(|| "train".to_string(), |n| n.name.clone());
+        let name = match &train.name {
+            Some(n) => n.name.clone(),
+            // The log tells trains apart by their names.
+            None if index == 0 => "train".to_string(),
+            None => format!("train{}", index + 1),
+        };
         self.train = TrainCx { index, name: name.clone(), ..TrainCx::default() };
         self.moment = Moment::default();
         let mut plan = Plan::default();
         self.sort(&train.stmts, &mut plan);
         self.find_wrt(train);
         let head = train.name.as_ref().map_or(Span { end: entry.span.start + 5, ..entry.span }, |n| n.span);
-        let batch = self.setting(&plan, Setting::Batch, 1.0, "batch");
-        let batch = match batch {
-            Some((b, span)) if b > 1 << 24 => {
-                self.error("E0463", span, "a minibatch is too large", "at most 2^24 samples");
-                return None;
-            }
+        let batch = match self.setting(&plan, Setting::Batch, (1, MAX_BATCH), "batch") {
             Some((b, _)) => b as usize,
             None => {
                 if !plan.settings.contains_key(&(Setting::Batch as u8)) {
@@ -148,7 +159,7 @@ impl<'m> Builder<'m> {
             }
         };
         self.train.batch = batch;
-        let seed = self.setting(&plan, Setting::Seed, 0.0, "seed").map_or(0, |s| s.0);
+        let seed = self.setting(&plan, Setting::Seed, (0, 1 << 53), "seed").map_or(0, |s| s.0);
         let steps = self.steps(&plan, batch, head).unwrap_or(1);
         if let Some((w, span)) = self.word(&plan, Setting::Precision, &["f32", "tf32", "bf16", "f16"])
             && w != "f32"
@@ -210,14 +221,14 @@ impl<'m> Builder<'m> {
         let mut out = Vec::new();
         for &(n, actions, _) in &plan.every {
             let steps = match self.eval(&mut Env::default(), n) {
-                Value::Num(v) if v.fract() == 0.0 && v >= 1.0 && v < 2f64.powi(53) => v as u64,
+                Value::Num(v) if v.fract() == 0.0 && v >= 1.0 && v <= MAX_STEPS as f64 => v as u64,
                 Value::Error => continue,
                 other => {
                     let found = other.describe();
                     self.error(
                         "E0463",
                         n.span,
-                        "a period is a whole number of at least 1",
+                        format!("a period is a whole number from 1 to {MAX_STEPS}"),
                         format!("this is {found}"),
                     );
                     continue;
@@ -265,9 +276,17 @@ impl<'m> Builder<'m> {
                 self.error("E0463", span, "`epochs` of endless data", "write `steps n`");
                 return None;
             };
-            return Some((epochs * (rows / batch) as f64) as u64);
+            let steps = epochs * (rows / batch) as f64;
+            // A set smaller than the batch is refused where it is drawn.
+            if rows >= batch && !(1.0..=MAX_STEPS as f64).contains(&steps) {
+                let found =
+                    format!("{epochs} × {rows} rows in minibatches of {batch} are {} iterations", steps.floor());
+                self.error("E0463", span, format!("a `train` has 1 to {MAX_STEPS} iterations"), found);
+                return None;
+            }
+            return Some(steps as u64);
         }
-        match self.setting(plan, Setting::Steps, 0.0, "steps") {
+        match self.setting(plan, Setting::Steps, (1, MAX_STEPS), "steps") {
             Some((n, _)) => Some(n),
             None => {
                 if !plan.settings.contains_key(&(Setting::Steps as u8)) {
@@ -367,7 +386,7 @@ impl<'m> Builder<'m> {
                 self.error(
                     "E0463",
                     e.span,
-                    format!("{what} is a whole number of at least 1"),
+                    format!("{what} is a whole number from 1 to {MAX_BATCH}"),
                     format!("this is {found}"),
                 );
                 None

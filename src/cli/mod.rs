@@ -119,8 +119,25 @@ fn tell(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Room for the deepest nesting that the parser lets through, in blocks within blocks.
+const STACK: usize = 256 << 20;
+
 /// Runs the command line and returns the exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
+    let args: Vec<OsString> = args.collect();
+    std::thread::scope(|scope| {
+        let work = std::thread::Builder::new().name("main".into()).stack_size(STACK);
+        match work.spawn_scoped(scope, || command(args.into_iter())) {
+            Ok(thread) => thread.join().unwrap_or(101),
+            Err(e) => {
+                tell(&format!("error: the system gives no thread: {e}\n"));
+                1
+            }
+        }
+    })
+}
+
+fn command(args: impl Iterator<Item = OsString>) -> i32 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => {
@@ -155,7 +172,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
             1
         }
         Err(_) => {
-            tell("error: this is a bug in ganc; the lines above say where. A run's last checkpoint is untouched.\n");
+            tell(
+                "error: this is a bug in ganc; the lines above say where. A run's last checkpoint is untouched.\n",
+            );
             101
         }
     }

@@ -209,7 +209,11 @@ fn train<E: Executor>(args: &RunArgs, job: &Job<'_>, exec: &mut E) -> Result<(),
         Ok(summary) => finish(&summary, job.folder, mode),
         Err(e) => {
             let failure = compile::refused(&job.front.sources, &e.diagnostics(None));
-            super::tell(&format!("the run is in {}\n", job.folder.root().display()));
+            let newest = checkpoint::list(&job.folder.checkpoints()).unwrap_or_default().pop();
+            let newest = newest.map_or("it has no checkpoint yet".to_string(), |p| {
+                format!("its newest checkpoint is {}", p.display())
+            });
+            super::tell(&format!("the run is in {}; {newest}\n", job.folder.root().display()));
             Err(failure)
         }
     }

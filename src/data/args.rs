@@ -114,11 +114,22 @@ impl<'a> Args<'a> {
 
     /// An optional whole number of at least `least`.
     pub(super) fn count(&mut self, name: &str, place: Option<usize>, least: usize) -> Option<(usize, Span)> {
+        self.count_to(name, place, least, u32::MAX as usize / 2)
+    }
+
+    /// An optional whole number from `least` to `most`.
+    pub(super) fn count_to(
+        &mut self,
+        name: &str,
+        place: Option<usize>,
+        least: usize,
+        most: usize,
+    ) -> Option<(usize, Span)> {
         let (v, span) = self.number(name, place)?;
-        if v.fract() == 0.0 && v >= least as f64 && v <= f64::from(u32::MAX / 2) {
+        if v.fract() == 0.0 && v >= least as f64 && v <= most as f64 {
             return Some((v as usize, span));
         }
-        self.wrong(name, &format!("a whole number of at least {least}"), span);
+        self.wrong(name, &format!("a whole number from {least} to {most}"), span);
         None
     }
 
@@ -138,6 +149,18 @@ impl<'a> Args<'a> {
         let found = self.number(name, place);
         if found.is_none() && self.errors.items().len() == before {
             self.missing(name, "a number");
+        }
+        found.map(|(v, _)| v)
+    }
+
+    /// A number that must be there, at least `least`.
+    pub(super) fn needed_at_least(&mut self, name: &str, place: Option<usize>, least: f64) -> Option<f64> {
+        let before = self.errors.items().len();
+        let found = self.number(name, place);
+        match found {
+            Some((v, span)) if v < least => self.wrong(name, &format!("at least {least}"), span),
+            None if self.errors.items().len() == before => self.missing(name, "a number"),
+            Some(_) | None => {}
         }
         found.map(|(v, _)| v)
     }

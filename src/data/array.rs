@@ -4,13 +4,12 @@
 //! `[n]` that are 0 to k-1, all of which occur, are `class(k)`; the rest are reals.
 
 use super::args::Args;
-use super::error::{ARGUMENT, DAMAGED, EMPTY, MISMATCH, damaged, fail, total, unreadable};
+use super::error::{ARGUMENT, DAMAGED, EMPTY, MISMATCH, damaged, fail, open_file, total, unreadable};
 use super::geometry::{Geometry, Sink};
 use super::table::{Column, Pending, Store, Table};
 use super::{Arg, Call, FieldType};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::source::Span;
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -106,7 +105,7 @@ impl Array {
     /// The bytes of the elements.
     fn open(&self) -> Result<Box<dyn Read>, Diagnostic> {
         let io = |e| unreadable(&self.path, &e, self.span);
-        let file = File::open(&self.path).map_err(io)?;
+        let file = open_file(&self.path).map_err(io)?;
         let Some(entry) = self.entry else {
             let mut reader = BufReader::with_capacity(1 << 16, file);
             reader.seek(SeekFrom::Start(self.offset)).map_err(io)?;
@@ -240,7 +239,7 @@ fn npy(reader: &mut dyn Read, path: &Path, span: Span, entry: Option<usize>) -> 
 
 fn open_npy(path: &Path, span: Span) -> Result<Array, Diagnostic> {
     let io = |e| unreadable(path, &e, span);
-    let file = File::open(path).map_err(io)?;
+    let file = open_file(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let array = npy(&mut BufReader::new(file), path, span, None)?;
     let needed = array.offset + (array.shape.iter().product::<usize>() * array.element.size()) as u64;
@@ -302,7 +301,7 @@ pub(super) fn read_npz(call: &Call, base: &Path) -> Result<Table, Diagnostics> {
     let path = args.path("path", Some(0), base);
     args.finish("a path")?;
     let Some((path, span)) = path else { return Err(Diagnostics::default()) };
-    let file = File::open(&path).map_err(|e| unreadable(&path, &e, span))?;
+    let file = open_file(&path).map_err(|e| unreadable(&path, &e, span))?;
     let bad = |e: zip::result::ZipError| damaged(&path, &e.to_string(), span);
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(bad)?;
     let mut arrays = Vec::new();
@@ -327,7 +326,7 @@ pub(super) fn read_safetensors(call: &Call, base: &Path) -> Result<Table, Diagno
     args.finish("a path")?;
     let Some((path, span)) = path else { return Err(Diagnostics::default()) };
     let io = |e| unreadable(&path, &e, span);
-    let mut file = File::open(&path).map_err(io)?;
+    let mut file = open_file(&path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut word = [0; 8];
     file.read_exact(&mut word).map_err(io)?;

@@ -4,12 +4,11 @@
 
 use super::Call;
 use super::args::Args;
-use super::error::{EMPTY, damaged, fail, total, unreadable};
+use super::error::{EMPTY, damaged, fail, open_file, total, unreadable};
 use super::geometry::{Geometry, Sink};
 use super::table::{Column, Pending, Table};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::source::Span;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -81,7 +80,7 @@ impl Pictures {
         let mut record = vec![0; self.lead + PIXELS];
         for (path, rows) in &self.files {
             let io = |e| unreadable(path, &e, self.span);
-            let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(io)?);
+            let mut reader = BufReader::with_capacity(1 << 16, open_file(path).map_err(io)?);
             for _ in 0..*rows {
                 reader.read_exact(&mut record).map_err(io)?;
                 each(&record, path)?;

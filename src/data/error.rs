@@ -2,6 +2,7 @@
 
 use crate::diag::Diagnostic;
 use crate::source::Span;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -43,9 +44,24 @@ pub(super) fn fail(
     Diagnostic::error(code, title).at(span, text)
 }
 
+/// Opens a file for reading. A pipe would wait for ever and a device may not end, so only plain files are read.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(io::Error::other("it is a folder, and a file is expected"));
+    }
+    if !kind.is_file() {
+        return Err(io::Error::other("it is a device or a pipe, and only plain files are read"));
+    }
+    File::open(path)
+}
+
 /// A path that could not be opened or read.
 pub(super) fn unreadable(path: &Path, error: &io::Error, span: Span) -> Diagnostic {
     match error.kind() {
+        io::ErrorKind::NotFound if path.as_os_str().is_empty() => {
+            fail(MISSING, "the path is empty", span, "a file or folder is named here")
+        }
         io::ErrorKind::NotFound => fail(MISSING, format!("there is no {}", path.display()), span, "not found")
             .note("Paths are relative to the file that names them."),
         // Decoders report damage of what they decode as these kinds.

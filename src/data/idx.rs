@@ -1,14 +1,13 @@
 //! IDX files (the MNIST family), plain or gzip: `idx(images, labels: …, classes: …)`.
 
 use super::args::Args;
-use super::error::{DAMAGED, EMPTY, MISMATCH, damaged, fail, total, unreadable};
+use super::error::{DAMAGED, EMPTY, MISMATCH, damaged, fail, open_file, total, unreadable};
 use super::geometry::{Geometry, Sink};
 use super::table::{Column, Pending, Table};
 use super::{Call, error};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::source::Span;
 use flate2::read::MultiGzDecoder;
-use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +26,7 @@ pub(super) struct Pictures {
 /// A file's bytes, inflated if they are gzip (by content, not by name).
 fn open(path: &Path, span: Span) -> Result<(Box<dyn Read>, u64), Diagnostic> {
     let io = |e| unreadable(path, &e, span);
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = open_file(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut magic = [0; 2];
     let gz = file.read(&mut magic).map_err(io)? == 2 && magic == [0x1f, 0x8b];

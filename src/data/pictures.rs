@@ -3,7 +3,7 @@
 use super::Call;
 use super::args::Args;
 use super::error::{
-    ARGUMENT, DAMAGED, EMPTY, ESCAPES, MISMATCH, MISSING, TOO_LARGE, UNEQUAL, fail, total, unreadable,
+    ARGUMENT, DAMAGED, EMPTY, ESCAPES, MISMATCH, MISSING, TOO_LARGE, UNEQUAL, fail, open_file, total, unreadable,
 };
 use super::geometry::{Geometry, Sink};
 use super::table::{Column, Pending, Table};
@@ -62,7 +62,7 @@ impl Source {
         if !place.zip {
             return Ok(Source::Folder(place.path.clone()));
         }
-        let file = File::open(&place.path).map_err(|e| unreadable(&place.path, &e, place.span))?;
+        let file = open_file(&place.path).map_err(|e| unreadable(&place.path, &e, place.span))?;
         let archive = ZipArchive::new(BufReader::new(file)).map_err(|e| {
             fail(DAMAGED, format!("{} is not a .zip archive", place.path.display()), place.span, e.to_string())
         })?;
@@ -73,7 +73,7 @@ impl Source {
         let mut out = Vec::new();
         let size = match self {
             Source::Folder(base) => {
-                let file = File::open(base.join(&entry.name)).map_err(|e| e.to_string())?;
+                let file = open_file(&base.join(&entry.name)).map_err(|e| e.to_string())?;
                 file.take(MAX_FILE + 1).read_to_end(&mut out).map_err(|e| e.to_string())?;
                 out.len() as u64
             }

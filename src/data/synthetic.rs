@@ -25,7 +25,7 @@ impl Generator {
         let mut args = Args::new(call);
         let generator = match call.name.as_str() {
             "ring" => {
-                let modes = args.count("modes", Some(0), 1).map_or(8, |v| v.0);
+                let modes = args.count_to("modes", Some(0), 1, 1 << 16).map_or(8, |v| v.0);
                 let radius = args.number_or("radius", Some(1), 1.0, 0.0);
                 let std = args.number_or("std", Some(2), 0.01, 0.0);
                 args.finish("`modes: 8`, `radius: 1` and `std: 0.01`")?;
@@ -34,10 +34,10 @@ impl Generator {
                     let a = TAU * i as f64 / modes as f64;
                     [radius * a.cos(), radius * a.sin()]
                 };
-                Generator::Mixture { centres: (0..modes.min(1 << 20)).map(centre).collect(), std }
+                Generator::Mixture { centres: (0..modes).map(centre).collect(), std }
             }
             "grid" => {
-                let side = args.count("side", Some(0), 1).map_or(5, |v| v.0).min(1 << 10);
+                let side = args.count_to("side", Some(0), 1, 1 << 8).map_or(5, |v| v.0);
                 let spacing = args.number_or("spacing", Some(1), 2.0, 0.0);
                 let std = args.number_or("std", Some(2), 0.05, 0.0);
                 args.finish("`side: 5`, `spacing: 2` and `std: 0.05`")?;

@@ -4,14 +4,13 @@
 //! `class(k)`, else a real. Any other column is text: `class(k)` over its different values in sorted order.
 
 use super::args::Args;
-use super::error::{ARGUMENT, COLUMN, EMPTY, MISMATCH, TOO_LARGE, damaged, fail, unreadable};
+use super::error::{ARGUMENT, COLUMN, EMPTY, MISMATCH, TOO_LARGE, damaged, fail, open_file, unreadable};
 use super::table::{Column, Store, Table};
 use super::{Arg, Call, FieldType};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::source::Span;
 use csv::StringRecord;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a file.
@@ -29,7 +28,7 @@ struct Text {
 
 impl Text {
     fn open(path: PathBuf, span: Span) -> Result<Self, Diagnostic> {
-        let file = File::open(&path).map_err(|e| unreadable(&path, &e, span))?;
+        let file = open_file(&path).map_err(|e| unreadable(&path, &e, span))?;
         let length = file.metadata().map_err(|e| unreadable(&path, &e, span))?.len();
         let large = |what: &str| fail(TOO_LARGE, format!("{} is too large", path.display()), span, what);
         if length > MAX_FILE {

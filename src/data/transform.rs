@@ -48,7 +48,7 @@ pub(super) fn apply(table: &mut Table, call: &Call, place: usize) -> Result<(), 
             pictures(table, call)?.for_each(|c| c.ops.push(op.clone()));
         }
         "noise" => {
-            let std = args.needed_number("std", Some(0));
+            let std = args.needed_at_least("std", Some(0), 0.0);
             args.finish("its standard deviation")?;
             noise(table, std.unwrap_or(0.0) as f32, place, call)?;
         }
@@ -91,7 +91,7 @@ pub(super) fn apply(table: &mut Table, call: &Call, place: usize) -> Result<(), 
             table.select(&(n..rows).collect::<Vec<_>>());
         }
         "shuffle" => {
-            let seed = args.number_or("seed", Some(0), 0.0, 0.0) as u64;
+            let seed = args.count("seed", Some(0), 0).map_or(0, |v| v.0) as u64;
             args.finish("a seed")?;
             let rows = finite(table, call)?;
             let order = permutation(rows, [(seed >> 32) as u32, seed as u32], 0);

@@ -1,8 +1,14 @@
 //! Suggestions for misspelt names.
 
+/// Longer words are no slip of the pen.
+const LONGEST: usize = 64;
+
 /// The candidate nearest to `word`, if one is near enough to be meant: at most a third of its letters differ, or only
 /// case and underscores do.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > LONGEST {
+        return None;
+    }
     let plain = |s: &str| s.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect::<String>();
     let limit = (word.chars().count() / 3).max(1);
     let mut best: Option<(usize, &str)> = None;
@@ -12,6 +18,7 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         }
         let distance = match plain(candidate) == plain(word) {
             true => 0,
+            false if candidate.len().abs_diff(word.len()) > 4 * limit => continue,
             false => strsim::damerau_levenshtein(word, candidate),
         };
         // Nothing of the word may remain wrong: `of` is not near `if`.

@@ -8,12 +8,18 @@ use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 use super::{Diagnostic, Diagnostics, Severity};
 use crate::source::{FileId, SourceMap, Span};
 
-/// Renders all diagnostics, each followed by an empty line, and a count at the end if there are several.
+/// Most diagnostics that are shown: nobody reads more at once.
+const MOST: usize = 50;
+
+/// Renders diagnostics, at most fifty, each followed by an empty line, and a count at the end if there are several.
 pub fn render(sources: &SourceMap, diagnostics: &Diagnostics, color: bool) -> String {
     let mut out = String::new();
-    for d in diagnostics.items() {
+    for d in diagnostics.items().iter().take(MOST) {
         out.push_str(&render_one(sources, d, color));
         out.push_str("\n\n");
+    }
+    if let Some(more) = diagnostics.items().len().checked_sub(MOST).filter(|n| *n > 0) {
+        out.push_str(&format!("… and {more} more\n"));
     }
     let count = |s| diagnostics.items().iter().filter(|d| d.severity == s).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));

@@ -104,7 +104,18 @@ impl Consts {
                     None => d,
                 }
             }),
-            ExprKind::List(items) => Ok(Value::List(items.iter().map(|i| self.eval(i)).collect::<Result<_, _>>()?)),
+            ExprKind::List(items) => {
+                let (mut values, mut size) = (Vec::new(), 0);
+                for i in items {
+                    let v = self.eval(i)?;
+                    size += extent(&v);
+                    if size > LONGEST_LIST {
+                        return Err(cannot(e.span, format!("a list holds at most {LONGEST_LIST} values")));
+                    }
+                    values.push(v);
+                }
+                Ok(Value::List(values))
+            }
             ExprKind::Neg(inner) => match self.eval(inner)? {
                 Value::Number(x) => Ok(Value::Number(-x)),
                 v => Err(cannot(e.span, format!("`-` takes a number, this is {}", describe(&v)))),
@@ -134,6 +145,16 @@ impl Consts {
             }
             v => Err(cannot(at.span, format!("the list has {} items, this is {}", items.len(), describe(&v)))),
         }
+    }
+}
+
+/// Most values in a list, those of inner lists included: lists of a list of a list double with every line.
+const LONGEST_LIST: usize = 1 << 16;
+
+fn extent(v: &Value) -> usize {
+    match v {
+        Value::List(items) => 1 + items.iter().map(extent).sum::<usize>(),
+        _ => 1,
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Options {
     pub only: Option<String>,
 }
 
+/// Most items of one file.
+const MOST_ITEMS: usize = 4096;
+
 struct Loader<'a> {
     sources: &'a mut SourceMap,
     reader: &'a dyn Fn(&Path) -> io::Result<String>,
@@ -84,7 +87,11 @@ fn clean(path: &Path) -> PathBuf {
 impl Loader<'_> {
     /// Reads one file; `from` is the `use` that names it.
     fn file(&mut self, path: &Path, from: Option<Span>) {
-        let path = clean(path);
+        let path = match clean(path) {
+            // `.` itself, which the reader refuses by its name.
+            p if p.as_os_str().is_empty() => path.to_path_buf(),
+            p => p,
+        };
         if self.open.contains(&path) {
             let chain: Vec<String> = self.open.iter().chain([&path]).map(|p| p.display().to_string()).collect();
             let d = Diagnostic::error("E0213", format!("`{}` uses itself", path.display()))
@@ -121,6 +128,11 @@ impl Loader<'_> {
                 return;
             }
         };
+        if let Some(one) = parsed.items.get(MOST_ITEMS) {
+            let d = Diagnostic::error("E0111", format!("a file has at most {MOST_ITEMS} items"));
+            self.errors.push(d.at(one.span, "one too many"));
+            return;
+        }
         let root = self.open.is_empty();
         self.open.push(path.clone());
         for item in parsed.items {
@@ -142,6 +154,20 @@ impl Loader<'_> {
         let (name, kind) = match item.kind {
             ItemKind::Use { .. } => return,
             ItemKind::Train(train) => {
+                if let Some(name) = &train.name
+                    && root
+                {
+                    let first =
+                        model.trains.iter().filter_map(|t| t.item.name.as_ref()).find(|n| n.name == name.name);
+                    if let Some(first) = first {
+                        self.errors.push(
+                            Diagnostic::error("E0201", format!("two trains are named `{}`", name.name))
+                                .at(name.span, "the second one")
+                                .label(first.span, "the first one")
+                                .help("rename one of them"),
+                        );
+                    }
+                }
                 if root {
                     model.trains.push(Entry { item: train, doc, span, order });
                 }

@@ -15,6 +15,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// Deepest nesting of brackets, operators and branches.
 pub const MAX_DEPTH: usize = 200;
 
+/// Longest name.
+pub const MAX_NAME: usize = 255;
+
 /// Kinds of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
@@ -166,6 +169,11 @@ impl Scanner<'_> {
                 b if letter(b) => {
                     while follow(self.peek(0)) {
                         self.pos += 1;
+                    }
+                    if self.pos - start > MAX_NAME {
+                        let d = Diagnostic::error("E0104", format!("a name has at most {MAX_NAME} characters"))
+                            .at(self.span(start, start + 1), format!("this one has {}", self.pos - start));
+                        self.out.errors.push(d);
                     }
                     self.push(TokenKind::Word, start);
                 }
@@ -380,7 +388,10 @@ impl Scanner<'_> {
 
     fn stray(&mut self, start: usize, c: char) {
         let span = self.span(start, self.pos);
-        let shown = if c.is_control() { format!("U+{:04X}", c as u32) } else { format!("`{c}`") };
+        let unseen = c.is_control()
+            || c.is_whitespace()
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        let shown = if unseen { format!("U+{:04X}", c as u32) } else { format!("`{c}`") };
         let d = Diagnostic::error("E0103", format!("the language has no character {shown}"))
             .at(span, "not expected anywhere");
         let rest = &self.text[self.pos..];

@@ -78,11 +78,16 @@ impl Resolver<'_> {
         }
         match self.block_chain(&b.name.name, &b.name.name, 0, &mut BTreeSet::new()) {
             Chain::Fine => {}
-            Chain::Closed(chain) => self.error(
-                Diagnostic::error("E0217", format!("block `{}` uses itself", b.name.name))
-                    .at(b.name.span, chain)
-                    .help("blocks are written out where they are used; `repeat` makes towers"),
-            ),
+            // A circle of several blocks is one mistake.
+            Chain::Closed(chain) if chain.split(" -> ").any(|b| self.circled.contains(b)) => {}
+            Chain::Closed(chain) => {
+                self.circled.extend(chain.split(" -> ").map(str::to_string));
+                self.error(
+                    Diagnostic::error("E0217", format!("block `{}` uses itself", b.name.name))
+                        .at(b.name.span, chain)
+                        .help("blocks are written out where they are used; `repeat` makes towers"),
+                )
+            }
             Chain::Deep => self.error(
                 Diagnostic::error("E0217", format!("block `{}` is nested too deeply", b.name.name))
                     .at(b.name.span, format!("blocks within blocks, more than {DEEPEST} of them")),

@@ -48,6 +48,8 @@ struct Resolver<'m> {
     warnings: Diagnostics,
     /// Items that something names.
     used: BTreeSet<String>,
+    /// Blocks of circles that were reported.
+    circled: BTreeSet<String>,
     place: Place,
     /// What may be put in front of the expression being checked, for patches: the place where a right side starts.
     whole: Option<Span>,
@@ -69,6 +71,7 @@ pub fn check(mut model: Model) -> Result<Model, Diagnostics> {
             errors: Diagnostics::default(),
             warnings: Diagnostics::default(),
             used: BTreeSet::new(),
+            circled: BTreeSet::new(),
             place: Place::Constant,
             whole: None,
         };
