@@ -2,6 +2,7 @@
 
 mod build;
 mod cli;
+mod cli_bad;
 mod errors;
 mod examples;
 mod executors;
