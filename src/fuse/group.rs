@@ -131,7 +131,7 @@ fn special(g: &Graph, stored: &[bool], n: NodeId) -> (Kind, Work, Vec<NodeId>) {
     let product = |p: Product| {
         let (lhs, rhs) = (operand(g, stored, node.args[0]), operand(g, stored, node.args[1]));
         let reads = vec![lhs.from, rhs.from];
-        (Kind::Contract, Work::Contract { node: n, product: p, lhs, rhs, epilogue: None }, reads)
+        (Kind::Contract, Work::Contract { node: n, product: p, lhs, rhs }, reads)
     };
     let arg = |i: usize| base(g, node.args[i]);
     match &node.op {

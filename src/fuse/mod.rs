@@ -33,7 +33,7 @@ pub enum Kind {
     Reduce,
     /// Elementwise, all results are next values of persistent tensors.
     Update,
-    /// A product or convolution, with what is done to its result before it is written.
+    /// A product or convolution.
     Contract,
     /// Rows read from or written to a table, windows summed.
     Rows,
@@ -68,8 +68,7 @@ pub enum Product {
 pub enum Work {
     /// A loop nest.
     Loops(Body),
-    /// A product; `node` is its node. Its result goes to memory, or through `epilogue`: a body over the result's
-    /// shape that loads `node` (which then has no memory) at the row-major position and nowhere else.
+    /// A product, whose result goes to memory: loops over it are clusters of their own.
     Contract {
         /// The product's node.
         node: NodeId,
@@ -79,8 +78,6 @@ pub enum Work {
         lhs: Operand,
         /// Right argument (dense for convolutions).
         rhs: Operand,
-        /// What is done to the result.
-        epilogue: Option<Body>,
     },
     /// Rows of a table.
     Gather {

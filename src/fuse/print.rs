@@ -28,7 +28,7 @@ impl Clusters {
                 Work::Loops(body) => {
                     let _ = write!(s, "{body}");
                 }
-                Work::Contract { product, lhs, rhs, epilogue, .. } => {
+                Work::Contract { product, lhs, rhs, .. } => {
                     let name = match product {
                         Product::Dot(_) => "contract",
                         Product::ConvFwd(_) => "conv_fwd",
@@ -40,9 +40,6 @@ impl Clusters {
                         "  {name} %{}[{}] {:?}, %{}[{}] {:?}",
                         lhs.from.0, lhs.at, lhs.shape, rhs.from.0, rhs.at, rhs.shape
                     );
-                    if let Some(e) = epilogue {
-                        let _ = write!(s, "  then\n{e}");
-                    }
                 }
                 Work::Gather { .. } => s.push_str("  gather rows\n"),
                 Work::Scatter { .. } => s.push_str("  scatter rows\n"),

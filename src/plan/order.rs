@@ -124,12 +124,7 @@ fn in_step(work: &Work, old: NodeId, new: NodeId) -> bool {
             });
             !any || (stored && all)
         }
-        Work::Contract { lhs, rhs, epilogue, .. } => {
-            let reads = |n: NodeId| {
-                lhs.from == n || rhs.from == n || epilogue.as_ref().is_some_and(|e| e.reads().contains(&n))
-            };
-            !reads(old)
-        }
+        Work::Contract { lhs, rhs, .. } => lhs.from != old && rhs.from != old,
         Work::Gather { args, .. } => !args.contains(&old),
         // The executor copies the table only if it is another one.
         Work::Scatter { args, .. } => !args[1..].contains(&old),

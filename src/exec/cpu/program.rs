@@ -169,7 +169,7 @@ impl Compiler<'_> {
                 let k = self.kernel(body.clone(), None);
                 out.push(Action::Kernel(k));
             }
-            Work::Contract { node, product, lhs, rhs, epilogue } => {
+            Work::Contract { node, product, lhs, rhs } => {
                 let role = match product {
                     Product::Dot(d) => {
                         self.dot(*node, d, lhs, rhs, out);
@@ -191,7 +191,6 @@ impl Compiler<'_> {
                         out.push(Action::Conv { plan, a: self.buf(lhs.from), b: self.buf(rhs.from), to });
                     }
                 }
-                assert!(epilogue.is_none(), "epilogues are launches of their own");
             }
             Work::Gather { node, args } => {
                 let (table, ty) = (g.ty(args[0]), g.ty(*node));
