@@ -6,7 +6,7 @@ use super::{
     domain_of, is_leaf, map_of,
 };
 use crate::graph::{Graph, NodeId, Op};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest merged body.
 const MAX_INSTS: usize = 96;
@@ -164,18 +164,32 @@ fn reads_in_step(body: &Body, n: NodeId) -> bool {
 /// Clusters that another one depends on, or that depend on it.
 struct Reach {
     next: Vec<BTreeSet<usize>>,
+    prev: Vec<BTreeSet<usize>>,
+    /// For each cluster, the search that saw it last; cheaper than a set anew for each of many searches.
+    seen: Vec<u32>,
+    search: u32,
 }
 
 impl Reach {
+    fn new(len: usize) -> Self {
+        Self { next: vec![BTreeSet::new(); len], prev: vec![BTreeSet::new(); len], seen: vec![0; len], search: 0 }
+    }
+
+    fn link(&mut self, from: usize, to: usize) {
+        self.next[from].insert(to);
+        self.prev[to].insert(from);
+    }
+
     /// Whether a path of at least two steps leads from `a` to `b`.
-    fn around(&self, a: usize, b: usize) -> bool {
-        let mut seen: HashSet<usize> = HashSet::new();
+    fn around(&mut self, a: usize, b: usize) -> bool {
+        self.search += 1;
         let mut stack: Vec<usize> = self.next[a].iter().copied().filter(|&x| x != b).collect();
         while let Some(x) = stack.pop() {
             if x == b {
                 return true;
             }
-            if seen.insert(x) {
+            if self.seen[x] != self.search {
+                self.seen[x] = self.search;
                 stack.extend(&self.next[x]);
             }
         }
@@ -183,14 +197,18 @@ impl Reach {
     }
 
     fn merge(&mut self, from: usize, into: usize) {
-        let moved = std::mem::take(&mut self.next[from]);
-        self.next[into].extend(moved);
-        for set in &mut self.next {
-            if set.remove(&from) {
-                set.insert(into);
+        for to in std::mem::take(&mut self.next[from]) {
+            self.prev[to].remove(&from);
+            if to != into {
+                self.link(into, to);
             }
         }
-        self.next[into].remove(&into);
+        for of in std::mem::take(&mut self.prev[from]) {
+            self.next[of].remove(&from);
+            if of != into {
+                self.link(of, into);
+            }
+        }
     }
 }
 
@@ -268,11 +286,11 @@ fn persistent(g: &Graph, n: NodeId) -> bool {
 
 /// Merges loop nests over the same domain where no other cluster lies between.
 fn merge(g: &Graph, stored: &[bool], seeds: &mut [Seed], owner: &mut BTreeMap<NodeId, usize>) {
-    let mut reach = Reach { next: vec![BTreeSet::new(); seeds.len()] };
+    let mut reach = Reach::new(seeds.len());
     for (i, s) in seeds.iter().enumerate() {
         for r in &s.reads {
             if let Some(&p) = owner.get(r) {
-                reach.next[p].insert(i);
+                reach.link(p, i);
             }
         }
     }
