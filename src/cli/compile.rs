@@ -157,6 +157,12 @@ pub(super) fn executor(args: &DeviceArgs) -> Result<CpuExecutor, Failure> {
 
 /// The same, measuring each launch if `profile`.
 pub(super) fn executor_with(args: &DeviceArgs, profile: bool) -> Result<CpuExecutor, Failure> {
+    let threads = threads(args)?;
+    Ok(CpuExecutor::new(CpuOptions { threads, fuse: !args.no_fuse, profile, ..CpuOptions::default() }))
+}
+
+/// Checks what the options ask for, before a run makes its folder; the number of threads.
+pub(super) fn threads(args: &DeviceArgs) -> Result<usize, Failure> {
     match args.device.as_str() {
         "auto" | "cpu" => {}
         other if other == "cuda" || other.starts_with("cuda:") => {
@@ -166,15 +172,12 @@ pub(super) fn executor_with(args: &DeviceArgs, profile: bool) -> Result<CpuExecu
         }
         other => return Err(Failure::Message(format!("--device {other}: expected auto or cpu"))),
     }
-    let threads = match args.threads {
-        Some(0) => return Err(Failure::Message("--threads 0: at least one thread is needed".into())),
-        Some(n) if n > MOST_THREADS => {
-            return Err(Failure::Message(format!("--threads {n}: at most {MOST_THREADS}")));
-        }
-        Some(n) => n,
-        None => num_cpus::get_physical().min(MOST_THREADS),
-    };
-    Ok(CpuExecutor::new(CpuOptions { threads, fuse: !args.no_fuse, profile, ..CpuOptions::default() }))
+    match args.threads {
+        Some(0) => Err(Failure::Message("--threads 0: at least one thread is needed".into())),
+        Some(n) if n > MOST_THREADS => Err(Failure::Message(format!("--threads {n}: at most {MOST_THREADS}"))),
+        Some(n) => Ok(n),
+        None => Ok(num_cpus::get_physical().min(MOST_THREADS)),
+    }
 }
 
 /// More threads than any machine of today runs at once are a slip of the pen.

@@ -57,6 +57,7 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    compile::threads(&args.device)?;
     match &args.resume {
         None => {
             let spec = args.spec.as_deref().ok_or_else(|| {
