@@ -33,7 +33,7 @@ fn short(path: &Path) -> String {
 }
 
 /// Who may import whom: each module with those that it uses, in an order in which nothing uses what comes later.
-const IMPORTS: [(&str, &[&str]); 18] = [
+const IMPORTS: [(&str, &[&str]); 19] = [
     ("source", &[]),
     ("diag", &["source"]),
     ("syntax", &["diag", "source"]),
@@ -45,6 +45,7 @@ const IMPORTS: [(&str, &[&str]); 18] = [
     ("passes", &["graph"]),
     ("fuse", &["graph"]),
     ("plan", &["fuse", "graph"]),
+    ("codegen", &["graph"]),
     ("report", &["graph"]),
     ("data", &["diag", "graph", "source"]),
     ("metrics", &["data", "graph"]),

@@ -120,18 +120,16 @@ fn operand(g: &Graph, stored: &[bool], n: NodeId) -> Operand {
     let mut lower = Lower::new(g, &is_stored, &shape);
     let map = super::IndexMap::identity(shape.len());
     let r = lower.value(n, &map, None);
-    match &lower.body.insts[r as usize].code {
-        Code::Load { from, at, guards } if guards.is_empty() => Operand { from: *from, at: at.clone(), shape },
-        other => unreachable!("a product reads through {other:?}"),
-    }
+    debug_assert_eq!(r as usize + 1, lower.body.insts.len(), "the element is the last result");
+    Operand { shape, body: lower.body }
 }
 
 fn special(g: &Graph, stored: &[bool], n: NodeId) -> (Kind, Work, Vec<NodeId>) {
     let node = g.node(n);
     let product = |p: Product| {
         let (lhs, rhs) = (operand(g, stored, node.args[0]), operand(g, stored, node.args[1]));
-        let reads = vec![lhs.from, rhs.from];
-        (Kind::Contract, Work::Contract { node: n, product: p, lhs, rhs }, reads)
+        let reads = [lhs.body.reads(), rhs.body.reads()].concat();
+        (Kind::Contract, Work::Contract { node: n, product: p, lhs, rhs, epilogue: None }, reads)
     };
     let arg = |i: usize| base(g, node.args[i]);
     match &node.op {

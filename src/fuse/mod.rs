@@ -39,15 +39,24 @@ pub enum Kind {
     Rows,
 }
 
-/// An argument of a product that is read in place: element `index` is at `at(index)` of `from`.
+/// An argument of a product, as the product's kernel reads it: the *prologue*.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operand {
-    /// A stored tensor.
-    pub from: NodeId,
-    /// Position for the axes of the argument's shape.
-    pub at: Affine,
     /// The argument's shape.
     pub shape: Vec<usize>,
+    /// Straight-line code for one element; the loops are the axes of `shape`, the last instruction's result is the
+    /// element, there are no sinks.
+    pub body: Body,
+}
+
+impl Operand {
+    /// The stored tensor that is read in place, and where its elements are, if nothing is computed on the way.
+    pub fn stored(&self) -> Option<(NodeId, &Affine)> {
+        match self.body.insts.as_slice() {
+            [Inst { code: Code::Load { from, at, guards }, .. }] if guards.is_empty() => Some((*from, at)),
+            _ => None,
+        }
+    }
 }
 
 /// A product.
@@ -68,16 +77,20 @@ pub enum Product {
 pub enum Work {
     /// A loop nest.
     Loops(Body),
-    /// A product, whose result goes to memory: loops over it are clusters of their own.
+    /// A product.
     Contract {
         /// The product's node.
         node: NodeId,
         /// Which product.
         product: Product,
-        /// Left argument (dense for convolutions).
+        /// Left argument (for convolutions a whole stored tensor, in order).
         lhs: Operand,
-        /// Right argument (dense for convolutions).
+        /// Right argument (for convolutions likewise).
         rhs: Operand,
+        /// What is computed from the elements of the result while they are at hand: loops over [`domain_of`] its
+        /// shape, in which a load of `node` at the element itself stands for the product's element. `None`: the
+        /// result goes to memory as it is.
+        epilogue: Option<Body>,
     },
     /// Rows of a table.
     Gather {

@@ -1,6 +1,6 @@
 //! Clusters as text, for `dump --stage fuse` and snapshots.
 
-use super::{Cluster, Clusters, Product, Work};
+use super::{Cluster, Clusters, Operand, Product, Work};
 use crate::graph::{Graph, NodeId};
 use std::fmt::Write;
 
@@ -11,6 +11,13 @@ pub fn label(g: &Graph, c: &Cluster) -> String {
     let origin = g.origin(n);
     let path: &str = if origin.path.is_empty() { "-" } else { &origin.path };
     format!("{path}{}", "'".repeat(origin.order as usize))
+}
+
+fn operand(o: &Operand) -> String {
+    match o.stored() {
+        Some((from, at)) => format!("%{}[{at}] {:?}", from.0, o.shape),
+        None => format!("{:?}", o.shape),
+    }
 }
 
 fn list(v: &[NodeId]) -> String {
@@ -28,18 +35,22 @@ impl Clusters {
                 Work::Loops(body) => {
                     let _ = write!(s, "{body}");
                 }
-                Work::Contract { product, lhs, rhs, .. } => {
+                Work::Contract { node, product, lhs, rhs, epilogue } => {
                     let name = match product {
                         Product::Dot(_) => "contract",
                         Product::ConvFwd(_) => "conv_fwd",
                         Product::ConvDataGrad(_) => "conv_data_grad",
                         Product::ConvWeightGrad(_) => "conv_weight_grad",
                     };
-                    let _ = writeln!(
-                        s,
-                        "  {name} %{}[{}] {:?}, %{}[{}] {:?}",
-                        lhs.from.0, lhs.at, lhs.shape, rhs.from.0, rhs.at, rhs.shape
-                    );
+                    let _ = writeln!(s, "  %{} = {name} {}, {}", node.0, operand(lhs), operand(rhs));
+                    for (side, o) in [("left", lhs), ("right", rhs)] {
+                        if o.stored().is_none() {
+                            let _ = write!(s, "  {side}\n{}", o.body);
+                        }
+                    }
+                    if let Some(body) = epilogue {
+                        let _ = write!(s, "  then\n{body}");
+                    }
                 }
                 Work::Gather { .. } => s.push_str("  gather rows\n"),
                 Work::Scatter { .. } => s.push_str("  scatter rows\n"),

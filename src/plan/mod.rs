@@ -210,13 +210,16 @@ pub fn cost(g: &Graph, work: &Work, reads: &[NodeId], writes: &[NodeId], bytes: 
     };
     let flops = match work {
         Work::Loops(b) => body(b),
-        Work::Contract { node, product, lhs, .. } => match product {
-            Product::Dot(d) => {
-                let k: usize = d.contracted.iter().map(|p| lhs.shape[p.0]).product();
-                2 * (g.ty(*node).elements() * k) as u64
-            }
-            Product::ConvFwd(c) | Product::ConvDataGrad(c) | Product::ConvWeightGrad(c) => c.flops(),
-        },
+        Work::Contract { node, product, lhs, rhs, epilogue } => {
+            let product = match product {
+                Product::Dot(d) => {
+                    let k: usize = d.contracted.iter().map(|p| lhs.shape[p.0]).product();
+                    2 * (g.ty(*node).elements() * k) as u64
+                }
+                Product::ConvFwd(c) | Product::ConvDataGrad(c) | Product::ConvWeightGrad(c) => c.flops(),
+            };
+            product + body(&lhs.body) + body(&rhs.body) + epilogue.as_ref().map_or(0, body)
+        }
         Work::Gather { .. } | Work::Scatter { .. } => 0,
         Work::Fold { arg, .. } => g.ty(*arg).elements() as u64,
     };

@@ -124,7 +124,11 @@ fn in_step(work: &Work, old: NodeId, new: NodeId) -> bool {
             });
             !any || (stored && all)
         }
-        Work::Contract { lhs, rhs, .. } => lhs.from != old && rhs.from != old,
+        // The product overwrites the old value while its operands are still read.
+        Work::Contract { lhs, rhs, epilogue, .. } => {
+            let bodies = [Some(&lhs.body), Some(&rhs.body), epilogue.as_ref()];
+            !bodies.into_iter().flatten().any(|b| b.reads().contains(&old))
+        }
         Work::Gather { args, .. } => !args.contains(&old),
         // The executor copies the table only if it is another one.
         Work::Scatter { args, .. } => !args[1..].contains(&old),

@@ -169,7 +169,7 @@ impl Compiler<'_> {
                 let k = self.kernel(body.clone(), None);
                 out.push(Action::Kernel(k));
             }
-            Work::Contract { node, product, lhs, rhs } => {
+            Work::Contract { node, product, lhs, rhs, .. } => {
                 let role = match product {
                     Product::Dot(d) => {
                         self.dot(*node, d, lhs, rhs, out);
@@ -181,14 +181,15 @@ impl Compiler<'_> {
                 };
                 if let Some((c, role)) = role {
                     let to = self.buf(*node);
-                    if g.ty(*node).elements() > 0
-                        && (g.ty(lhs.from).elements() == 0 || g.ty(rhs.from).elements() == 0)
-                    {
+                    let empty = |o: &Operand| o.shape.contains(&0);
+                    if g.ty(*node).elements() > 0 && (empty(lhs) || empty(rhs)) {
                         out.push(Action::Zero { to });
                     } else {
+                        let whole = |o: &Operand| o.stored().expect("convolutions read whole tensors").0;
                         let plan = Conv::with_isa(c, role, self.isa);
                         self.scratch_words = self.scratch_words.max(plan.scratch_len(self.threads));
-                        out.push(Action::Conv { plan, a: self.buf(lhs.from), b: self.buf(rhs.from), to });
+                        let (a, b) = (self.buf(whole(lhs)), self.buf(whole(rhs)));
+                        out.push(Action::Conv { plan, a, b, to });
                     }
                 }
             }
@@ -231,9 +232,14 @@ impl Compiler<'_> {
     /// A contraction as a batched matrix product; operands whose axes do not lie regularly are copied first.
     fn dot(&mut self, node: NodeId, d: &ContractDims, lhs: &Operand, rhs: &Operand, out: &mut Vec<Action>) {
         let to = self.buf(node);
+        let place_of = |o: &Operand| {
+            let (from, at) = o.stored().expect("products read stored tensors");
+            (from, at.clone())
+        };
+        let ((lhs_from, lhs_at), (rhs_from, rhs_at)) = (place_of(lhs), place_of(rhs));
         // Contracted pairs in the order in which the left operand lies.
         let mut pairs = d.contracted.clone();
-        pairs.sort_by_key(|p| (std::cmp::Reverse(lhs.at.coef[p.0]), *p));
+        pairs.sort_by_key(|p| (std::cmp::Reverse(lhs_at.coef[p.0]), *p));
         let free = |o: &Operand, used: &dyn Fn(usize) -> bool| -> Vec<usize> {
             (0..o.shape.len()).filter(|&i| !used(i)).collect()
         };
@@ -252,12 +258,12 @@ impl Compiler<'_> {
             return;
         }
         let mut used = 0;
-        let mut place = |c: &mut Self, o: &Operand, groups: [&[usize]; 3]| {
-            let s: Vec<Option<usize>> = groups.iter().map(|axes| stride(o, axes)).collect();
+        let mut place = |c: &mut Self, o: &Operand, from: NodeId, form: &Affine, groups: [&[usize]; 3]| {
+            let s: Vec<Option<usize>> = groups.iter().map(|axes| stride(&o.shape, form, axes)).collect();
             if let (Some(batch), Some(row), Some(col)) = (s[0], s[1], s[2])
-                && o.at.offset >= 0
+                && form.offset >= 0
             {
-                return ((c.buf(o.from), o.at.offset as usize), Strides { batch, row, col });
+                return ((c.buf(from), form.offset as usize), Strides { batch, row, col });
             }
             let words: usize = o.shape.iter().product();
             let buf = c.add(Spot::Operand(used), words) as Buf;
@@ -265,13 +271,13 @@ impl Compiler<'_> {
             c.operand_words = c.operand_words.max(used);
             let axes: Vec<usize> = groups.concat();
             let domain: Vec<usize> = axes.iter().map(|&a| o.shape[a]).collect();
-            let coef = axes.iter().map(|&a| o.at.coef[a]).collect();
-            let load = Code::Load { from: o.from, at: Affine { coef, offset: o.at.offset }, guards: vec![] };
+            let coef = axes.iter().map(|&a| form.coef[a]).collect();
+            let load = Code::Load { from, at: Affine { coef, offset: form.offset }, guards: vec![] };
             let at = Affine::row_major(&domain);
             // The copy has no node of its own: the product's stands in for it.
             let body = Body {
                 domain,
-                insts: vec![Inst { code: load, args: vec![], dtype: c.graph.ty(o.from).dtype }],
+                insts: vec![Inst { code: load, args: vec![], dtype: c.graph.ty(from).dtype }],
                 sinks: vec![Sink::Store { node, reg: 0, at, prefill: None }],
             };
             let kernel = c.kernel(body, Some((node, buf)));
@@ -279,8 +285,8 @@ impl Compiler<'_> {
             let (rows, cols) = (size(o, groups[1]), size(o, groups[2]));
             ((buf, 0), Strides { batch: rows * cols, row: cols, col: 1 })
         };
-        let (a, sa) = place(self, lhs, [&batch.0, &rows, &k.0]);
-        let (b, sb) = place(self, rhs, [&batch.1, &k.1, &cols]);
+        let (a, sa) = place(self, lhs, lhs_from, &lhs_at, [&batch.0, &rows, &k.0]);
+        let (b, sb) = place(self, rhs, rhs_from, &rhs_at, [&batch.1, &k.1, &cols]);
         let shape = MatMulShape { batch: nb, m, n, k: nk, a: sa, b: sb, c_row: n, c_batch: m * n };
         let plan = MatMul::with_isa(shape, self.isa);
         self.scratch_words = self.scratch_words.max(plan.scratch_len(self.threads));
@@ -289,10 +295,10 @@ impl Compiler<'_> {
 }
 
 /// The one stride of several axes taken together.
-fn stride(o: &Operand, axes: &[usize]) -> Option<usize> {
+fn stride(shape: &[usize], at: &Affine, axes: &[usize]) -> Option<usize> {
     let mut result: Option<(i64, i64)> = None;
-    for &a in axes.iter().rev().filter(|&&a| o.shape[a] != 1) {
-        let (c, n) = (o.at.coef[a], o.shape[a] as i64);
+    for &a in axes.iter().rev().filter(|&&a| shape[a] != 1) {
+        let (c, n) = (at.coef[a], shape[a] as i64);
         result = match result {
             None => Some((c, n)),
             Some((s, run)) if c == s * run => Some((s, run * n)),
