@@ -45,7 +45,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("passes", &["graph"]),
     ("fuse", &["graph"]),
     ("plan", &["fuse", "graph"]),
-    ("codegen", &["graph"]),
+    ("codegen", &["fuse", "graph", "plan"]),
     ("report", &["graph"]),
     ("data", &["diag", "graph", "source"]),
     ("metrics", &["data", "graph"]),

@@ -2,9 +2,28 @@
 //!
 //! Always holds of a [`Module`]: the text is the same for the same plan and target, needs no header, and every kernel
 //! that a launch names is in it; launches run in order on one stream; what a launch reads was written by an earlier
-//! one, an upload, or the run before.
+//! one, an upload, or the run before. Addresses that a launch passes are divisible by 16.
 
-use crate::graph::NodeId;
+pub mod body;
+pub mod emit;
+pub mod ir;
+mod map;
+mod nest;
+pub mod print;
+mod product;
+mod reduce;
+mod rows;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+
+use crate::fuse::{Sink, Work};
+use crate::graph::{Graph, NodeId};
+use crate::plan::Plan;
+use emit::Emit;
+
+/// What the text of every kernel may use; it stands before all of them.
+pub const PRELUDE: &str = include_str!("prelude.cuh");
 
 /// Instruction set that the text is generated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,4 +73,41 @@ pub struct Module {
     pub launches: Vec<Launch>,
     /// Bytes of scratch (256-byte aligned) that launches share.
     pub scratch: usize,
+}
+
+/// The text and launches of a plan; `graph` is the one (after layout) that the plan was made of.
+pub fn generate(graph: &Graph, plan: &Plan, arch: Arch) -> Module {
+    let mut emit = Emit::new(graph, plan, arch);
+    let clusters = &plan.clusters.clusters;
+    let mut i = 0;
+    while i < clusters.len() {
+        let count = map::independent(&emit, i);
+        if count > 1 {
+            map::together(&mut emit, i, count);
+            i += count;
+            continue;
+        }
+        emit.begin(i);
+        match &clusters[i].work {
+            Work::Loops(body) => {
+                map::prefill(&mut emit, body);
+                let body = map::simplified(body);
+                if body.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. })) {
+                    reduce::reduce(&mut emit, &body, &|_| None);
+                } else {
+                    let all: Vec<usize> = (0..body.sinks.len()).collect();
+                    map::nest(&mut emit, "map", &body, &all, &|_| None);
+                }
+            }
+            Work::Contract { node, product, lhs, rhs, epilogue } => {
+                let job = product::Job { node: *node, product, lhs, rhs, epilogue: epilogue.as_ref() };
+                product::product(&mut emit, &job);
+            }
+            Work::Gather { node, args } => rows::gather(&mut emit, *node, *args),
+            Work::Scatter { node, args } => rows::scatter(&mut emit, *node, *args),
+            Work::Fold { node, arg, window } => rows::fold(&mut emit, *node, *arg, window),
+        }
+        i += 1;
+    }
+    emit.finish()
 }

@@ -1,0 +1,170 @@
+//! What kernels are gathered in while a plan is walked: texts, launches, scratch.
+
+use super::ir::{Function, Kind, Var};
+use super::print::print;
+use super::{Arch, Arg, Launch, Module, PRELUDE, verify};
+use crate::fuse::{Cluster, label};
+use crate::graph::{Graph, NodeId};
+use crate::plan::{Place, Plan};
+use std::collections::BTreeMap;
+
+/// Stands for a kernel's name in its text, until it has one.
+pub const NAME: &str = "$NAME";
+
+/// A module that is being made.
+pub struct Emit<'a> {
+    /// The graph (after layout) that the plan is of.
+    pub graph: &'a Graph,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What the text is for.
+    pub arch: Arch,
+    /// Index of the cluster that is worked on.
+    pub cluster: usize,
+    names: BTreeMap<String, usize>,
+    known: BTreeMap<String, String>,
+    texts: Vec<String>,
+    launches: Vec<Launch>,
+    used: usize,
+    scratch: usize,
+}
+
+impl<'a> Emit<'a> {
+    pub(super) fn new(graph: &'a Graph, plan: &'a Plan, arch: Arch) -> Self {
+        Self {
+            graph,
+            plan,
+            arch,
+            cluster: 0,
+            names: BTreeMap::new(),
+            known: BTreeMap::new(),
+            texts: vec![],
+            launches: vec![],
+            used: 0,
+            scratch: 0,
+        }
+    }
+
+    /// Work on another cluster begins; scratch of the one before may be used again.
+    pub(super) fn begin(&mut self, cluster: usize) {
+        self.cluster = cluster;
+        self.used = 0;
+    }
+
+    /// The cluster that is worked on.
+    pub fn current(&self) -> &'a Cluster {
+        &self.plan.clusters.clusters[self.cluster]
+    }
+
+    /// Adds a kernel, in whose text [`NAME`] stands for its name and begins the names of its device functions; equal
+    /// texts become one kernel. The name is made of the cluster's layer path and `what`.
+    pub fn kernel(&mut self, what: &str, text: String) -> String {
+        if let Some(name) = self.known.get(&text) {
+            return name.clone();
+        }
+        let stem = format!("{}_{what}", identifier(&label(self.graph, self.current())));
+        let count = self.names.entry(stem.clone()).or_insert(0);
+        *count += 1;
+        let name = if *count == 1 { stem } else { format!("{stem}_{count}") };
+        self.texts.push(text.replace(NAME, &name));
+        self.known.insert(text, name.clone());
+        name
+    }
+
+    /// Adds a kernel of the IR, which bears the name [`NAME`].
+    pub(super) fn function(&mut self, what: &str, f: &Function) -> String {
+        debug_assert_eq!(verify::verify(f), Ok(()));
+        self.kernel(what, print(f))
+    }
+
+    /// Adds a launch.
+    pub fn launch(&mut self, kernel: String, grid: [u32; 3], threads: usize, shared: usize, args: Vec<Arg>) {
+        let block = [threads as u32, 1, 1];
+        self.launches.push(Launch { kernel, cluster: self.cluster, grid, block, shared: shared as u32, args });
+    }
+
+    /// Room in the scratch for the present cluster; its first byte, a multiple of 256.
+    pub fn scratch(&mut self, bytes: usize) -> usize {
+        let at = self.used;
+        self.used += bytes.next_multiple_of(256);
+        self.scratch = self.scratch.max(self.used);
+        at
+    }
+
+    /// Whether two stored nodes lie in the same memory.
+    pub(super) fn same_memory(&self, a: NodeId, b: NodeId) -> bool {
+        match (self.plan.places.get(&a), self.plan.places.get(&b)) {
+            (Some(Place::Persistent(x)), Some(Place::Persistent(y))) => x == y,
+            (Some(Place::Arena { offset, bytes }), Some(Place::Arena { offset: other, bytes: more })) => {
+                *offset < other + more && *other < offset + bytes
+            }
+            (Some(x), Some(y)) => x == y,
+            (None, _) | (_, None) => false,
+        }
+    }
+
+    pub(super) fn finish(self) -> Module {
+        let mut text = PRELUDE.to_string();
+        for t in &self.texts {
+            text.push('\n');
+            text.push_str(t);
+        }
+        Module { text, launches: self.launches, scratch: self.scratch }
+    }
+}
+
+/// A layer path as part of a C identifier: `G.up2.conv''` is `G_up2_conv_d2`.
+fn identifier(label: &str) -> String {
+    let order = label.chars().rev().take_while(|&c| c == '\'').count();
+    let path = label.trim_end_matches('\'');
+    let mut name: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(48).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name = format!("graph{}", if name.trim_matches('_').is_empty() { "" } else { &name });
+    }
+    if order > 0 { format!("{name}_d{order}") } else { name }
+}
+
+/// A kernel's parameters for tensors, and what a launch passes for them.
+pub(super) struct Tensors {
+    pub pointers: BTreeMap<NodeId, Var>,
+    pub args: Vec<Arg>,
+}
+
+impl Tensors {
+    /// Parameters for these tensors; `instead` gives what stands for a node that has no memory of its own.
+    pub fn declare(
+        emit: &Emit,
+        f: &mut Function,
+        reads: &[NodeId],
+        writes: &[NodeId],
+        instead: &dyn Fn(NodeId) -> Option<Arg>,
+    ) -> Self {
+        let mut t = Self { pointers: BTreeMap::new(), args: vec![] };
+        let all = reads.iter().filter(|n| !writes.contains(n)).map(|&n| (n, false));
+        let both: Vec<(NodeId, bool)> = all.chain(writes.iter().map(|&n| (n, true))).collect();
+        for &(n, write) in &both {
+            if t.pointers.contains_key(&n) {
+                continue;
+            }
+            // What is updated in place is read and written by the same thread.
+            let alone = !both.iter().any(|&(m, w)| m != n && (w || write) && emit.same_memory(n, m));
+            let alone = alone && !(write && reads.contains(&n));
+            let kind = Kind::Pointer { dtype: emit.graph.ty(n).dtype, write, alone };
+            let v = f.param(format!("p{}", t.args.len()), kind);
+            t.pointers.insert(n, v);
+            t.args.push(instead(n).unwrap_or(Arg::Node(n)));
+        }
+        t
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::identifier;
+
+    #[test]
+    fn paths_become_identifiers() {
+        let names = ["G.up2.conv''", "-", "-'", "D.a[1]", ""].map(identifier);
+        assert_eq!(names, ["G_up2_conv_d2", "graph", "graph_d1", "D_a_1_", "graph"]);
+    }
+}
