@@ -2,7 +2,7 @@
 
 use super::ir::{Function, Kind, Var};
 use super::print::print;
-use super::{Arch, Arg, Launch, Module, PRELUDE, verify};
+use super::{Arch, Arg, KERNEL, Launch, Module, PRELUDE, verify};
 use crate::fuse::{Cluster, label};
 use crate::graph::{Graph, NodeId};
 use crate::plan::{Place, Plan};
@@ -23,6 +23,7 @@ pub struct Emit<'a> {
     pub cluster: usize,
     names: BTreeMap<String, usize>,
     known: BTreeMap<String, String>,
+    preludes: Vec<&'static str>,
     texts: Vec<String>,
     launches: Vec<Launch>,
     used: usize,
@@ -38,6 +39,7 @@ impl<'a> Emit<'a> {
             cluster: 0,
             names: BTreeMap::new(),
             known: BTreeMap::new(),
+            preludes: vec![PRELUDE],
             texts: vec![],
             launches: vec![],
             used: 0,
@@ -66,7 +68,7 @@ impl<'a> Emit<'a> {
         let count = self.names.entry(stem.clone()).or_insert(0);
         *count += 1;
         let name = if *count == 1 { stem } else { format!("{stem}_{count}") };
-        self.texts.push(text.replace(NAME, &name));
+        self.texts.push(format!("{KERNEL}{name}\n{}", text.replace(NAME, &name)));
         self.known.insert(text, name.clone());
         name
     }
@@ -75,6 +77,13 @@ impl<'a> Emit<'a> {
     pub(super) fn function(&mut self, what: &str, f: &Function) -> String {
         debug_assert_eq!(verify::verify(f), Ok(()));
         self.kernel(what, print(f))
+    }
+
+    /// Text that kernels need before them, once.
+    pub fn require(&mut self, prelude: &'static str) {
+        if !self.preludes.contains(&prelude) {
+            self.preludes.push(prelude);
+        }
     }
 
     /// Adds a launch.
@@ -104,11 +113,7 @@ impl<'a> Emit<'a> {
     }
 
     pub(super) fn finish(self) -> Module {
-        let mut text = PRELUDE.to_string();
-        for t in &self.texts {
-            text.push('\n');
-            text.push_str(t);
-        }
+        let text = self.preludes.concat() + &self.texts.concat();
         Module { text, launches: self.launches, scratch: self.scratch }
     }
 }

@@ -4,7 +4,7 @@ use super::Arg;
 use super::body::{Lowering, is_wide};
 use super::emit::{Emit, NAME, Tensors};
 use super::ir::{Builtin, Expr, Function, Infix, Kind, Role, Stmt, Ty, Var};
-use super::nest::{Grouping, group, indices};
+use super::nest::{Each, Grouping, group, indices};
 use crate::fuse::{Affine, Body, Code, Sink, Work};
 use crate::graph::{DType, NodeId};
 use std::collections::BTreeMap;
@@ -111,8 +111,7 @@ fn elements_of(
     count: Expr,
 ) -> Vec<Stmt> {
     let (body, width) = (lowering.body, grouping.width);
-    let nothing: &mut dyn FnMut(&mut Function, &Lowering, &super::body::Regs, &mut Vec<Stmt>) =
-        &mut |_, _, _, _| {};
+    let nothing: &mut Each = &mut |_, _, _, _| {};
     let rank = body.domain.len();
     if rank == 1 {
         // A single loop; its last group may be cut off.

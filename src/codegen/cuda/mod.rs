@@ -18,12 +18,19 @@ mod tests;
 pub mod verify;
 
 use crate::fuse::{Sink, Work};
-use crate::graph::{Graph, NodeId};
-use crate::plan::Plan;
+use crate::graph::{DType, Graph, NodeId};
+use crate::plan::{Plan, PlanOptions};
 use emit::Emit;
 
 /// What the text of every kernel may use; it stands before all of them.
 pub const PRELUDE: &str = include_str!("prelude.cuh");
+
+/// Begins the line before each kernel of a text, which ends in the kernel's name; what it needs comes before, what
+/// belongs to it follows.
+pub const KERNEL: &str = "\n// kernel ";
+
+/// How plans for these programs are made.
+pub const PLAN: PlanOptions = PlanOptions { bytes: DType::bytes, align: 256, in_place: true };
 
 /// Instruction set that the text is generated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -138,6 +138,9 @@ pub(super) fn indices(
     found
 }
 
+/// What is done with an element besides the vector stores: function, lowering, results of instructions, statements.
+pub(super) type Each<'a> = dyn FnMut(&mut Function, &Lowering, &Regs, &mut Vec<Stmt>) + 'a;
+
 /// Adds the code of one group: `lowering.loops` are the indices of its first element; `each` adds what is done with
 /// an element besides the vector stores.
 pub(super) fn group(
@@ -145,7 +148,7 @@ pub(super) fn group(
     lowering: &mut Lowering,
     grouping: &Grouping,
     sinks: &[usize],
-    each: &mut dyn FnMut(&mut Function, &Lowering, &Regs, &mut Vec<Stmt>),
+    each: &mut Each,
     out: &mut Vec<Stmt>,
 ) {
     let body = lowering.body;
