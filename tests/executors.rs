@@ -3,6 +3,7 @@
 use crate::random::{ALL, Allow, build, fixed_decisions};
 use ganc::exec::Executor;
 use ganc::exec::cpu::{CpuExecutor, CpuOptions, Isa};
+use ganc::fuse::FuseOptions;
 use ganc::grad::grad_or_zeros;
 use ganc::graph::eval::{Env, Tensor, eval_outputs};
 use ganc::graph::{DType, Graph, HostTensor, Name, text};
@@ -34,7 +35,13 @@ fn rounded(env: &Env, by: f64) -> Env {
 
 /// All outputs of one run.
 pub fn run(g: &Graph, env: &Env, options: CpuOptions) -> Vec<(Name, HostTensor)> {
+    run_like(g, env, options, FuseOptions::CPU)
+}
+
+/// All outputs of one run with another device's clusters.
+fn run_like(g: &Graph, env: &Env, options: CpuOptions, fusion: FuseOptions) -> Vec<(Name, HostTensor)> {
     let mut exec = CpuExecutor::new(options);
+    exec.fuse_like(fusion);
     for (name, t) in env.params.iter().chain(&env.states) {
         exec.store(name, &host(t));
     }
@@ -51,9 +58,14 @@ pub fn run(g: &Graph, env: &Env, options: CpuOptions) -> Vec<(Name, HostTensor)>
 
 /// Compares an executor with the oracle. What moving the inputs by a rounding error moves is allowed manifold.
 pub fn check(g: &Graph, env: &Env, options: CpuOptions, tolerance: f64) {
+    check_like(g, env, options, FuseOptions::CPU, tolerance);
+}
+
+/// The same with another device's clusters.
+pub fn check_like(g: &Graph, env: &Env, options: CpuOptions, fusion: FuseOptions, tolerance: f64) {
     let want = eval_outputs(g, &rounded(env, 0.0)).unwrap();
     let near = eval_outputs(g, &rounded(env, 3e-7)).unwrap();
-    let got = run(g, env, options);
+    let got = run_like(g, env, options, fusion);
     for ((name, got), ((_, want), (_, near))) in got.iter().zip(want.iter().zip(&near)) {
         assert_eq!(got.shape, want.ty.shape, "{name}");
         let scale = want.data.iter().fold(1.0f64, |m, v| m.max(v.abs()));
@@ -67,7 +79,7 @@ pub fn check(g: &Graph, env: &Env, options: CpuOptions, tolerance: f64) {
 fn report(g: &Graph, f: impl FnOnce() + std::panic::UnwindSafe) {
     if let Err(e) = std::panic::catch_unwind(f) {
         let last = ganc::passes::layout::layout(g);
-        let fused = ganc::fuse::fuse(&last, ganc::fuse::FuseOptions { fuse: true });
+        let fused = ganc::fuse::fuse(&last, FuseOptions::CPU);
         eprintln!("{}\nafter layout\n{}\n{}", text::print(g), text::print(&last), fused.text(&last));
         std::panic::resume_unwind(e);
     }
@@ -91,6 +103,14 @@ fn fused_is_the_oracle() {
     for seed in 0..80 {
         let r = build(&fixed_decisions(seed, 20 + seed as usize), EXACT);
         report(&r.graph, || check(&r.graph, &r.env, FUSED, 2e-5));
+    }
+}
+
+#[test]
+fn a_devices_clusters_are_the_oracles() {
+    for seed in 0..60 {
+        let r = build(&fixed_decisions(seed + 300, 20 + seed as usize), EXACT);
+        report(&r.graph, || check_like(&r.graph, &r.env, FUSED, FuseOptions::GPU, 2e-5));
     }
 }
 
@@ -196,7 +216,7 @@ fn wrong_inputs_are_named() {
 }
 
 /// Values that differ from element to element.
-fn leaf(g: &mut Graph, env: &mut Env, name: &str, shape: &[usize]) -> ganc::graph::NodeId {
+pub fn leaf(g: &mut Graph, env: &mut Env, name: &str, shape: &[usize]) -> ganc::graph::NodeId {
     let n = shape.iter().product();
     let at = |i: usize| ((i * 37 + name.len() * 11) % 1009) as f64 / 500.0 - 1.0;
     let t = Tensor::f32(shape, (0..n).map(at).collect());

@@ -3,6 +3,7 @@
 mod build;
 mod cli;
 mod cli_bad;
+mod epilogues;
 mod errors;
 mod examples;
 mod executors;

@@ -28,7 +28,7 @@ fn summary(path: &Path) -> String {
     for t in &compiled.trains {
         for it in &t.iterations {
             let g = passes::layout::layout(&passes::run(it.graph.clone(), &passes::Options::default()));
-            let plan = plan(&g, fuse(&g, FuseOptions { fuse: true }), options);
+            let plan = plan(&g, fuse(&g, FuseOptions::CPU), options);
             plan.verify().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
             let (mut flops, mut bytes) = (0, 0);

@@ -129,7 +129,7 @@ impl Array {
         let size = self.element.size();
         let mut bytes = vec![0; row.iter().product::<usize>() * size];
         let source = if self.pictures { [row[0], row[1], row[2]] } else { [0; 3] };
-        let mut sink = Sink::new(geometry, source);
+        let mut sink = Sink::new(geometry, source, if self.pictures { wanted.len() } else { 0 });
         let mut reals = Vec::new();
         let mut wanted = wanted.iter().peekable();
         for r in 0..self.shape[0] as u32 {

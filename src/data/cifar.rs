@@ -91,7 +91,7 @@ impl Pictures {
 
     /// Reads the rows `wanted`.
     pub(super) fn load(&self, wanted: &[u32], geometry: &[Geometry]) -> Result<Vec<u8>, Diagnostic> {
-        let mut sink = Sink::new(geometry, SHAPE);
+        let mut sink = Sink::new(geometry, SHAPE, wanted.len());
         let mut wanted = wanted.iter().peekable();
         let mut row = 0u32;
         self.records(|record, path| {

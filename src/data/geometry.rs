@@ -69,10 +69,14 @@ pub(super) struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// For pictures of shape `source`; when a resize or crop comes first, pictures of any size.
-    pub(super) fn new(geometry: &'a [Geometry], source: [usize; 3]) -> Self {
+    /// For `rows` pictures of shape `source`; when a resize or crop comes first, pictures of any size.
+    pub(super) fn new(geometry: &'a [Geometry], source: [usize; 3], rows: usize) -> Self {
         let free = geometry.iter().any(|g| !matches!(g, Geometry::Gray));
-        Self { geometry, source, free, out: Vec::new() }
+        let shape = geometry.iter().try_fold(source, |shape, g| g.shape(shape)).unwrap_or(source);
+        let mut out = Vec::new();
+        // A vector that grows holds up to twice as much. A header may promise more than there is memory: then it grows.
+        let _ = out.try_reserve_exact(shape.iter().fold(rows, |n, &d| n.saturating_mul(d)));
+        Self { geometry, source, free, out }
     }
 
     /// Whether pictures need not be of the first one's size.

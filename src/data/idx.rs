@@ -172,7 +172,7 @@ impl Pictures {
         if extents[0] != self.rows || extents[1..].iter().product::<usize>() != row.len() {
             return Err(damaged(path, "it changed while it was read", span));
         }
-        let mut sink = Sink::new(geometry, self.shape);
+        let mut sink = Sink::new(geometry, self.shape, wanted.len());
         let mut wanted = wanted.iter().peekable();
         for i in 0..self.rows as u32 {
             exact(&mut reader, &mut row, path, span)?;

@@ -250,29 +250,37 @@ impl Pictures {
         for g in geometry {
             shape = g.shape(shape).map_err(|why| fail(UNEQUAL, "pictures do not fit", self.place.span, why))?;
         }
-        total(wanted.len(), &shape, 1, &self.place.path, self.place.span)?;
-        let part = |rows: &[u32]| {
+        let bytes = total(wanted.len(), &shape, 1, &self.place.path, self.place.span)?;
+        let size = shape.iter().product::<usize>().max(1);
+        let part = |rows: &[u32], out: &mut [u8]| -> Result<(), Diagnostic> {
             let mut source = Source::open(&self.place)?;
-            let mut sink = Sink::new(geometry, self.shape);
-            for &r in rows {
-                self.one(&self.entries[r as usize], &mut source, &mut sink)?;
+            let mut sink = Sink::new(geometry, self.shape, 1);
+            for (&r, out) in rows.iter().zip(out.chunks_mut(size)) {
+                sink.out.clear();
+                let entry = &self.entries[r as usize];
+                self.one(entry, &mut source, &mut sink)?;
+                if sink.out.len() != out.len() {
+                    return Err(self.place.bad(entry, "it has another size than the first picture"));
+                }
+                out.copy_from_slice(&sink.out);
             }
-            Ok(sink.out)
+            Ok(())
         };
+        // One buffer for all threads: parts of their own would be in memory twice when they are joined.
+        let mut out = vec![0; bytes];
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
         let share = wanted.len().div_ceil(threads).max(64);
         std::thread::scope(|scope| {
-            let parts: Vec<_> = wanted.chunks(share).map(|rows| scope.spawn(move || part(rows))).collect();
-            let mut out = Vec::new();
+            let parts = wanted.chunks(share).zip(out.chunks_mut(share * size));
+            let parts: Vec<_> = parts.map(|(rows, out)| scope.spawn(move || part(rows, out))).collect();
             for p in parts {
-                match p.join() {
-                    Ok(bytes) => out.extend(bytes?),
-                    // A decoder that panics has met a file that it cannot read.
-                    Err(_) => return Err(self.place.bad(&self.entries[0], "a picture made its decoder fail")),
-                }
+                // A decoder that panics has met a file that it cannot read.
+                let done = p.join();
+                done.map_err(|_| self.place.bad(&self.entries[0], "a picture made its decoder fail"))??;
             }
-            Ok(out)
-        })
+            Ok(())
+        })?;
+        Ok(out)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which nodes get memory.
 
-use super::{FuseOptions, Reason, Refusal, base, is_leaf};
+use super::{FuseOptions, Product, Reason, Refusal, base, is_leaf};
 use crate::graph::{Const, Graph, NodeId, Op, Unary};
 
 /// Arithmetic that may be repeated rather than stored and loaded again.
@@ -134,6 +134,12 @@ fn affine_view(op: &Op) -> bool {
     matches!(op, Op::Permute(_) | Op::Broadcast | Op::Slice { .. } | Op::Reverse(_))
 }
 
+/// Whether a node is elementwise and read by nothing but products, as it is.
+fn prologue(g: &Graph, n: NodeId, users: &[NodeId]) -> bool {
+    let elementwise = matches!(g.node(n).op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast);
+    elementwise && users.iter().all(|&u| Product::is(&g.node(u).op))
+}
+
 fn past_stops(g: &Graph, mut n: NodeId) -> NodeId {
     while matches!(g.node(n).op, Op::Stop) {
         n = g.node(n).args[0];
@@ -226,6 +232,13 @@ pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
             why = None;
         } else if !options.fuse && !splat {
             why = Some(Reason::Unfused);
+        } else if why == Some(Reason::Operand)
+            && options.prologues
+            && (1..=CHEAP).contains(&c)
+            && l.len() <= FEW_LOADS
+            && prologue(g, n, &users[i])
+        {
+            why = None;
         } else if why.is_none() && !splat {
             let read = |u: &NodeId| read_of(g, *u);
             let reads = users[i].iter().map(read);

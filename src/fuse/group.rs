@@ -1,6 +1,7 @@
 //! Stored nodes to clusters: one each at first, then neighbours over the same loops are merged.
 
 use super::decide::{Decision, live_nodes};
+use super::epilogue::{absorb, epilogue_of};
 use super::{
     Affine, Body, Cluster, Clusters, Code, Combine, FuseOptions, Kind, Lower, Operand, Product, Sink, Work, base,
     domain_of, is_leaf, map_of,
@@ -16,13 +17,31 @@ const MAX_TENSORS: usize = 28;
 const SMALL: usize = 4096;
 
 /// A cluster while merging goes on.
-struct Seed {
-    /// Stored nodes, ascending.
-    roots: Vec<NodeId>,
-    /// Loops; `None` for kernels that nothing is merged with.
-    domain: Option<Vec<usize>>,
-    reads: BTreeSet<NodeId>,
+pub(super) struct Seed {
+    /// Stored nodes, ascending; none once another seed has taken them.
+    pub roots: Vec<NodeId>,
+    /// Loops; `None` for kernels of their own.
+    pub domain: Option<Vec<usize>>,
+    /// Of a product: the nodes that its epilogue computes, ascending.
+    pub epilogue: Vec<NodeId>,
+    pub reads: BTreeSet<NodeId>,
     insts: usize,
+}
+
+impl Seed {
+    /// The loops of the seed, if it has any.
+    fn body(&self, g: &Graph, stored: &[bool]) -> Option<Body> {
+        match &self.domain {
+            Some(d) => Some(body_of(g, stored, &self.roots, d, None)),
+            None if self.epilogue.is_empty() => None,
+            None => epilogue_of(g, stored, self.roots[0], &self.epilogue),
+        }
+    }
+
+    /// Nodes that the seed computes.
+    fn made(&self) -> impl Iterator<Item = NodeId> {
+        self.roots.iter().chain(&self.epilogue).copied()
+    }
 }
 
 /// Loops and index map of the body that computes a stored node.
@@ -56,14 +75,20 @@ fn loops_of(g: &Graph, n: NodeId) -> Option<Vec<usize>> {
 }
 
 /// Whether a node ends its loops: its value is complete only after them.
-fn ends_loops(g: &Graph, n: NodeId) -> bool {
+pub(super) fn ends_loops(g: &Graph, n: NodeId) -> bool {
     matches!(&g.node(n).op, Op::Sum(_) | Op::Max(_) | Op::ArgMax(_))
         || matches!(&g.node(n).op, Op::Pad { interior, .. } if interior.iter().any(|&i| i != 0))
 }
 
-/// The body that computes `roots` (ascending) over one domain.
-fn body_of(g: &Graph, stored: &[bool], roots: &[NodeId], domain: &[usize]) -> Body {
-    let is_stored = |n: NodeId| stored[n.index()];
+/// The body that computes `roots` (ascending) over one domain; `given` is there to be loaded whether it is stored or not.
+pub(super) fn body_of(
+    g: &Graph,
+    stored: &[bool],
+    roots: &[NodeId],
+    domain: &[usize],
+    given: Option<NodeId>,
+) -> Body {
+    let is_stored = |n: NodeId| stored[n.index()] || given == Some(n);
     let mut lower = Lower::new(g, &is_stored, domain);
     for &n in roots {
         let node = g.node(n);
@@ -151,7 +176,7 @@ fn special(g: &Graph, stored: &[bool], n: NodeId) -> (Kind, Work, Vec<NodeId>) {
 }
 
 /// Whether a body reads `n` only at the element that it computes.
-fn reads_in_step(body: &Body, n: NodeId) -> bool {
+pub(super) fn reads_in_step(body: &Body, n: NodeId) -> bool {
     let here = Affine::row_major(&body.domain);
     body.insts.iter().all(|i| match &i.code {
         Code::Load { from, at, guards } if *from == n => *at == here && guards.is_empty(),
@@ -160,7 +185,7 @@ fn reads_in_step(body: &Body, n: NodeId) -> bool {
 }
 
 /// Clusters that another one depends on, or that depend on it.
-struct Reach {
+pub(super) struct Reach {
     next: Vec<BTreeSet<usize>>,
     prev: Vec<BTreeSet<usize>>,
     /// For each cluster, the search that saw it last; cheaper than a set anew for each of many searches.
@@ -169,8 +194,14 @@ struct Reach {
 }
 
 impl Reach {
-    fn new(len: usize) -> Self {
-        Self { next: vec![BTreeSet::new(); len], prev: vec![BTreeSet::new(); len], seen: vec![0; len], search: 0 }
+    fn of(seeds: &[Seed], owner: &BTreeMap<NodeId, usize>) -> Self {
+        let len = seeds.len();
+        let links = || vec![BTreeSet::new(); len];
+        let mut reach = Self { next: links(), prev: links(), seen: vec![0; len], search: 0 };
+        for (i, s) in seeds.iter().enumerate() {
+            s.reads.iter().filter_map(|r| owner.get(r)).for_each(|&p| reach.link(p, i));
+        }
+        reach
     }
 
     fn link(&mut self, from: usize, to: usize) {
@@ -179,7 +210,7 @@ impl Reach {
     }
 
     /// Whether a path of at least two steps leads from `a` to `b`.
-    fn around(&mut self, a: usize, b: usize) -> bool {
+    pub fn around(&mut self, a: usize, b: usize) -> bool {
         self.search += 1;
         let mut stack: Vec<usize> = self.next[a].iter().copied().filter(|&x| x != b).collect();
         while let Some(x) = stack.pop() {
@@ -194,7 +225,7 @@ impl Reach {
         false
     }
 
-    fn merge(&mut self, from: usize, into: usize) {
+    pub fn merge(&mut self, from: usize, into: usize) {
         for to in std::mem::take(&mut self.next[from]) {
             self.prev[to].remove(&from);
             if to != into {
@@ -220,42 +251,25 @@ pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clus
         let domain = loops_of(g, n);
         let (reads, insts) = match &domain {
             Some(d) => {
-                let body = body_of(g, &stored, &[n], d);
+                let body = body_of(g, &stored, &[n], d, None);
                 (body.reads().into_iter().collect(), body.insts.len())
             }
             None => (special(g, &stored, n).2.into_iter().collect(), 0),
         };
         owner.insert(n, seeds.len());
-        seeds.push(Seed { roots: vec![n], domain, reads, insts });
+        seeds.push(Seed { roots: vec![n], domain, epilogue: vec![], reads, insts });
     }
     if options.fuse {
-        merge(g, &stored, &mut seeds, &mut owner);
-        // What only its own cluster reads needs no memory.
-        let wanted: BTreeSet<NodeId> = g.outputs.iter().map(|o| base(g, o.1)).collect();
-        let mut read: BTreeSet<NodeId> = BTreeSet::new();
-        for s in seeds.iter().filter(|s| !s.roots.is_empty()) {
-            match &s.domain {
-                Some(d) => read.extend(body_of(g, &stored, &s.roots, d).reads()),
-                None => read.extend(&s.reads),
-            }
-        }
-        for s in &mut seeds {
-            if s.domain.is_some() && s.roots.len() > 1 {
-                s.roots.retain(|n| {
-                    let keep = wanted.contains(n) || read.contains(n);
-                    if !keep {
-                        stored[n.index()] = false;
-                    }
-                    keep
-                });
-            }
-        }
+        let mut reach = Reach::of(&seeds, &owner);
+        absorb(g, &stored, &mut seeds, &mut owner, &mut reach);
+        merge(g, &stored, &mut seeds, &mut owner, &mut reach);
+        forget(g, &mut stored, &mut seeds);
     }
     let mut clusters: Vec<Cluster> = vec![];
     for s in seeds.iter().filter(|s| !s.roots.is_empty()) {
-        let (kind, work, mut reads) = match &s.domain {
-            Some(d) => {
-                let body = body_of(g, &stored, &s.roots, d);
+        let body = s.body(g, &stored);
+        let (kind, work, mut reads) = match (&s.domain, body) {
+            (Some(_), Some(body)) => {
                 let reads = body.reads();
                 let kind = if body.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. })) {
                     Kind::Reduce
@@ -266,15 +280,50 @@ pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clus
                 };
                 (kind, Work::Loops(body), reads)
             }
-            None => special(g, &stored, s.roots[0]),
+            (_, body) => {
+                let (kind, mut work, mut reads) = special(g, &stored, s.roots[0]);
+                if let Work::Contract { epilogue, .. } = &mut work {
+                    reads.extend(body.iter().flat_map(Body::reads));
+                    *epilogue = body;
+                }
+                (kind, work, reads)
+            }
         };
+        reads.retain(|&n| s.domain.is_some() || s.made().all(|m| m != n));
         reads.sort_unstable();
         reads.dedup();
-        clusters.push(Cluster { kind, work, writes: s.roots.clone(), reads });
+        let mut writes: Vec<NodeId> = s.made().filter(|n| stored[n.index()]).collect();
+        writes.sort_unstable();
+        clusters.push(Cluster { kind, work, writes, reads });
     }
     let live = live_nodes(g);
     let refusals = refusals.into_iter().filter(|r| live[r.node.index()] && stored[r.node.index()]).collect();
     Clusters { clusters: sorted(clusters), stored, refusals }
+}
+
+/// What only its own cluster reads needs no memory.
+fn forget(g: &Graph, stored: &mut [bool], seeds: &mut [Seed]) {
+    let mut needed: BTreeSet<NodeId> = g.outputs.iter().map(|o| base(g, o.1)).collect();
+    for s in seeds.iter().filter(|s| !s.roots.is_empty()) {
+        if s.domain.is_none() {
+            needed.extend(special(g, stored, s.roots[0]).2);
+        }
+        let own: BTreeSet<NodeId> = if s.domain.is_none() { s.made().collect() } else { BTreeSet::new() };
+        needed.extend(s.body(g, stored).iter().flat_map(Body::reads).filter(|r| !own.contains(r)));
+    }
+    for s in seeds.iter_mut().filter(|s| s.made().count() > 1) {
+        let mut keep = |n: &NodeId| {
+            stored[n.index()] = needed.contains(n);
+            stored[n.index()]
+        };
+        if s.domain.is_some() {
+            s.roots.retain(keep);
+        } else {
+            // The product names the seed, whether it has memory or not.
+            keep(&s.roots[0]);
+            s.epilogue.retain(keep);
+        }
+    }
 }
 
 fn persistent(g: &Graph, n: NodeId) -> bool {
@@ -283,19 +332,11 @@ fn persistent(g: &Graph, n: NodeId) -> bool {
 }
 
 /// Merges loop nests over the same domain where no other cluster lies between.
-fn merge(g: &Graph, stored: &[bool], seeds: &mut [Seed], owner: &mut BTreeMap<NodeId, usize>) {
-    let mut reach = Reach::new(seeds.len());
-    for (i, s) in seeds.iter().enumerate() {
-        for r in &s.reads {
-            if let Some(&p) = owner.get(r) {
-                reach.link(p, i);
-            }
-        }
-    }
+fn merge(g: &Graph, stored: &[bool], seeds: &mut [Seed], owner: &mut BTreeMap<NodeId, usize>, reach: &mut Reach) {
     // Clusters by domain, so that candidates are found at once.
     let mut by_domain: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
     for i in 0..seeds.len() {
-        let Some(domain) = seeds[i].domain.clone() else { continue };
+        let Some(domain) = seeds[i].domain.clone().filter(|_| !seeds[i].roots.is_empty()) else { continue };
         let elements: usize = domain.iter().product();
         let peers = by_domain.entry(domain.clone()).or_default();
         let mut current = i;
@@ -320,7 +361,7 @@ fn merge(g: &Graph, stored: &[bool], seeds: &mut [Seed], owner: &mut BTreeMap<No
             }
             let mut roots = [seeds[c].roots.clone(), seeds[current].roots.clone()].concat();
             roots.sort_unstable();
-            let body = body_of(g, stored, &roots, &domain);
+            let body = body_of(g, stored, &roots, &domain, None);
             let tensors = body.reads().len() + roots.len();
             let in_step = roots.iter().all(|&r| reads_in_step(&body, r) && (!ends_loops(g, r) || !reads(&body, r)));
             if !in_step || body.insts.len() > MAX_INSTS || tensors > MAX_TENSORS {
@@ -334,7 +375,7 @@ fn merge(g: &Graph, stored: &[bool], seeds: &mut [Seed], owner: &mut BTreeMap<No
             });
             reach.merge(current, c);
             seeds[current].roots.clear();
-            seeds[c] = Seed { roots, domain: Some(domain.clone()), reads, insts };
+            seeds[c] = Seed { roots, domain: Some(domain.clone()), epilogue: vec![], reads, insts };
             current = c;
         }
         if current == i {

@@ -6,9 +6,11 @@
 
 pub mod body;
 mod decide;
+mod epilogue;
 mod group;
 pub mod index;
 mod print;
+pub use epilogue::rows_of;
 pub use print::label;
 
 pub use body::{Body, Code, Combine, Inst, Lower, Reg, Sink, base};
@@ -22,6 +24,18 @@ use std::sync::Arc;
 pub struct FuseOptions {
     /// False: one node a kernel.
     pub fuse: bool,
+    /// Whether products compute cheap operands as they load them. That spares a tensor in memory, but a value is
+    /// computed for each of its uses: a gain where arithmetic is free and memory is not.
+    pub prologues: bool,
+}
+
+impl FuseOptions {
+    /// One node a kernel.
+    pub const OFF: FuseOptions = FuseOptions { fuse: false, prologues: false };
+    /// For processors whose caches hold what a kernel leaves to the next one.
+    pub const CPU: FuseOptions = FuseOptions { fuse: true, prologues: false };
+    /// For devices.
+    pub const GPU: FuseOptions = FuseOptions { fuse: true, prologues: true };
 }
 
 /// Kind of a cluster, for people.
@@ -72,6 +86,13 @@ pub enum Product {
     ConvWeightGrad(Arc<ConvGeom>),
 }
 
+impl Product {
+    /// Whether an op is a product.
+    pub fn is(op: &Op) -> bool {
+        matches!(op, Op::Contract(_) | Op::ConvFwd(_) | Op::ConvDataGrad(_) | Op::ConvWeightGrad(_))
+    }
+}
+
 /// What a cluster does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -87,9 +108,10 @@ pub enum Work {
         lhs: Operand,
         /// Right argument (for convolutions likewise).
         rhs: Operand,
-        /// What is computed from the elements of the result while they are at hand: loops over [`domain_of`] its
-        /// shape, in which a load of `node` at the element itself stands for the product's element. `None`: the
-        /// result goes to memory as it is.
+        /// What is computed from the elements of the result while they are at hand: two loops, over the rows and
+        /// the columns of the result as a matrix ([`rows_of`]), in which a load of `node` at the element itself
+        /// stands for the product's element. All stores are to the element itself, all reductions are sums or
+        /// maxima over all rows (and perhaps columns). `None`: the result goes to memory as it is.
         epilogue: Option<Body>,
     },
     /// Rows of a table.

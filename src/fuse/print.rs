@@ -6,7 +6,12 @@ use std::fmt::Write;
 
 /// The name that people know a cluster by: layer path and order of gradient of its first node.
 pub fn label(g: &Graph, c: &Cluster) -> String {
-    let named = c.writes.iter().find(|n| !g.origin(**n).path.is_empty()).or(c.writes.first());
+    let own = match &c.work {
+        Work::Contract { node, .. } => Some(node),
+        Work::Loops(_) | Work::Gather { .. } | Work::Scatter { .. } | Work::Fold { .. } => None,
+    };
+    let mut all = own.into_iter().chain(&c.writes);
+    let named = all.clone().find(|n| !g.origin(**n).path.is_empty()).or(all.next());
     let Some(&n) = named else { return String::new() };
     let origin = g.origin(n);
     let path: &str = if origin.path.is_empty() { "-" } else { &origin.path };

@@ -1,6 +1,6 @@
 //! Launch order, and which persistent tensors are overwritten in place.
 
-use crate::fuse::{Affine, Clusters, Code, Work, base};
+use crate::fuse::{Affine, Body, Clusters, Code, Sink, Work, base};
 use crate::graph::{Graph, Name, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -104,30 +104,30 @@ pub(super) fn order(g: &Graph, clusters: &mut Clusters, in_place: bool) -> BTree
     chosen
 }
 
+fn body_in_step(body: &Body, old: NodeId, new: NodeId) -> bool {
+    let here = Affine::row_major(&body.domain);
+    let stored =
+        body.sinks.iter().any(|s| matches!(s, Sink::Store { node, at, .. } if *node == new && *at == here));
+    let mut loads = body.insts.iter().filter_map(|i| match &i.code {
+        Code::Load { from, at, guards } if *from == old => Some((at, guards)),
+        _ => None,
+    });
+    let mut any = false;
+    let all = loads.all(|(at, guards)| {
+        any = true;
+        *at == here && guards.is_empty()
+    });
+    !any || (stored && all)
+}
+
 /// Whether a cluster that writes `new` over `old` reads each element of `old` no later than it writes it.
 fn in_step(work: &Work, old: NodeId, new: NodeId) -> bool {
     match work {
-        Work::Loops(body) => {
-            let here = Affine::row_major(&body.domain);
-            let stored = body
-                .sinks
-                .iter()
-                .any(|s| matches!(s, crate::fuse::Sink::Store { node, at, .. } if *node == new && *at == here));
-            let mut loads = body.insts.iter().filter_map(|i| match &i.code {
-                Code::Load { from, at, guards } if *from == old => Some((at, guards)),
-                _ => None,
-            });
-            let mut any = false;
-            let all = loads.all(|(at, guards)| {
-                any = true;
-                *at == here && guards.is_empty()
-            });
-            !any || (stored && all)
-        }
-        // The product overwrites the old value while its operands are still read.
+        Work::Loops(body) => body_in_step(body, old, new),
+        // Elements are written while others' operands are still read.
         Work::Contract { lhs, rhs, epilogue, .. } => {
-            let bodies = [Some(&lhs.body), Some(&rhs.body), epilogue.as_ref()];
-            !bodies.into_iter().flatten().any(|b| b.reads().contains(&old))
+            let read = [lhs, rhs].iter().any(|o| o.body.reads().contains(&old));
+            !read && epilogue.as_ref().is_none_or(|body| body_in_step(body, old, new))
         }
         Work::Gather { args, .. } => !args.contains(&old),
         // The executor copies the table only if it is another one.

@@ -1,6 +1,7 @@
 //! Runs launches.
 
-use super::kernel::{Buf, Tables, ThreadCell};
+use super::contract::{Block, Epilogue};
+use super::kernel::{BlockKernel, Buf, Tables, ThreadCell};
 use super::lanes::Lanes;
 use super::pool::Pool;
 use super::program::Action;
@@ -15,6 +16,7 @@ pub(super) struct Machine<'a> {
     pub threads: &'a [ThreadCell],
     pub shared: *mut u32,
     pub scratch: &'a mut [f32],
+    pub launches: &'a mut u64,
 }
 
 impl Machine<'_> {
@@ -34,6 +36,31 @@ impl Machine<'_> {
         unsafe { std::slice::from_raw_parts_mut(p.cast(), n) }
     }
 
+    /// Runs a product whose blocks go through a kernel as they are finished.
+    ///
+    /// # Safety
+    /// As [`Machine::run`].
+    unsafe fn with_epilogue(
+        &mut self,
+        then: Option<&BlockKernel>,
+        product: impl FnOnce(&mut Self, Option<&Epilogue>),
+    ) {
+        let Some(then) = then else { return product(self, None) };
+        *self.launches += 1;
+        let (lanes, threads, launch) = (self.lanes, self.threads, *self.launches);
+        let tables = Tables { bufs: self.bufs, shared: self.shared };
+        let hook = |block: &mut Block| {
+            // SAFETY: as the caller vouches; blocks are disjoint, and a thread has one at a time.
+            unsafe { then.run(lanes, tables, &mut *threads[block.thread].get(), block, launch) }
+        };
+        // SAFETY: as the caller vouches.
+        unsafe {
+            then.kernel.prepare(tables);
+            product(self, Some(&hook));
+            then.kernel.finish(lanes, tables);
+        }
+    }
+
     /// Runs a launch.
     ///
     /// # Safety
@@ -47,13 +74,13 @@ impl Machine<'_> {
                     let tables = Tables { bufs: self.bufs, shared: self.shared };
                     k.run(self.lanes, self.pool, tables, self.threads);
                 }
-                Action::MatMul { plan, a, b, to } => {
+                Action::MatMul { plan, a, b, to, then } => {
                     let (a, b, to) = (self.read(a.0, a.1), self.read(b.0, b.1), self.write(*to));
-                    plan.run(self.pool, a, b, to, self.scratch, None);
+                    self.with_epilogue(then.as_ref(), |m, hook| plan.run(m.pool, a, b, to, m.scratch, hook));
                 }
-                Action::Conv { plan, a, b, to } => {
+                Action::Conv { plan, a, b, to, then } => {
                     let (a, b, to) = (self.read(*a, 0), self.read(*b, 0), self.write(*to));
-                    plan.run(self.pool, a, b, to, self.scratch, None);
+                    self.with_epilogue(then.as_ref(), |m, hook| plan.run(m.pool, a, b, to, m.scratch, hook));
                 }
                 Action::Zero { to } => self.write::<u32>(*to).fill(0),
                 Action::Gather { table, rows, to, count, limit, width } => {

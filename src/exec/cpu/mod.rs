@@ -62,6 +62,8 @@ struct Persistent {
 /// The CPU executor.
 pub struct CpuExecutor {
     options: CpuOptions,
+    /// How it fuses where it does.
+    fusion: FuseOptions,
     isa: Isa,
     lanes: lanes::Lanes,
     pool: Pool,
@@ -76,6 +78,8 @@ pub struct CpuExecutor {
     table: Vec<*mut u32>,
     /// Words of inputs that are not held as the caller has them.
     converted: Vec<Words>,
+    /// Launches of products with an epilogue so far.
+    launches: u64,
 }
 
 // SAFETY: the addresses in `table` are set anew by each run.
@@ -89,6 +93,7 @@ impl CpuExecutor {
         let threads = (0..pool.threads()).map(|_| ThreadCell::default()).collect();
         Self {
             options,
+            fusion: FuseOptions::CPU,
             isa,
             lanes: lanes::lanes(isa),
             pool,
@@ -101,7 +106,13 @@ impl CpuExecutor {
             threads,
             table: vec![],
             converted: vec![],
+            launches: 0,
         }
+    }
+
+    /// Fuses as another device would, to check that device's clusters.
+    pub fn fuse_like(&mut self, fusion: FuseOptions) {
+        self.fusion = fusion;
     }
 
     /// How plans for this executor are made.
@@ -145,7 +156,7 @@ impl CpuExecutor {
         // Simplified first: what is never computed needs no layout.
         let graph = if simplify { passes::run(graph.clone(), &passes::Options::default()) } else { graph.clone() };
         let graph = layout(&graph);
-        let clusters = fuse::fuse(&graph, FuseOptions { fuse });
+        let clusters = fuse::fuse(&graph, if fuse { self.fusion } else { FuseOptions::OFF });
         let plan = plan::plan(&graph, clusters, plan_options);
         if cfg!(debug_assertions) {
             plan.verify().map_err(ExecError::Bug)?;
@@ -176,6 +187,7 @@ impl CpuExecutor {
             spots: vec![],
             lens: vec![],
             operand_words: 0,
+            taken: 0,
             scratch_words: 0,
             shared_words: 0,
         };
@@ -215,7 +227,12 @@ impl CpuExecutor {
             }
         }
         for l in &launches {
-            if let Action::Kernel(k) = &l.action {
+            let kernel = match &l.action {
+                Action::Kernel(k) => Some(k),
+                Action::MatMul { then, .. } | Action::Conv { then, .. } => then.as_ref().map(|t| &t.kernel),
+                Action::Zero { .. } | Action::Gather { .. } | Action::Scatter { .. } | Action::Fold { .. } => None,
+            };
+            if let Some(k) = kernel {
                 self.threads.iter_mut().for_each(|t| t.get_mut().grow(k));
             }
         }
@@ -305,6 +322,7 @@ impl CpuExecutor {
             threads: &self.threads,
             shared: self.shared.as_mut_ptr(),
             scratch,
+            launches: &mut self.launches,
         };
         for i in 0..p.launches.len() {
             let start = self.options.profile.then(Instant::now);

@@ -1,9 +1,9 @@
 //! Plans to programs: every launch compiled, every tensor numbered.
 
 use super::contract::{Conv, Isa, MatMul, MatMulShape, Role, Strides};
-use super::kernel::{Buf, Kernel, Tensors};
-use crate::fuse::{Affine, Body, Code, Inst, Operand, Product, Sink, Work, label};
-use crate::graph::{ContractDims, Graph, Name, NodeId, Type, Window};
+use super::kernel::{BlockKernel, Buf, Kernel, Tensors};
+use crate::fuse::{Affine, Body, Operand, Product, Reg, Sink, Work, label};
+use crate::graph::{ContractDims, ConvGeom, Graph, Name, NodeId, Type, Window};
 use crate::plan::{Cost, Place, Plan, cost};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 pub(super) enum Action {
     /// A loop nest.
     Kernel(Kernel),
-    /// A matrix product: `(buf, first word)` of both operands, result.
-    MatMul { plan: MatMul, a: (Buf, usize), b: (Buf, usize), to: Buf },
+    /// A matrix product: `(buf, first word)` of both operands, result, what is done with its blocks.
+    MatMul { plan: MatMul, a: (Buf, usize), b: (Buf, usize), to: Buf, then: Option<BlockKernel> },
     /// A convolution.
-    Conv { plan: Conv, a: Buf, b: Buf, to: Buf },
+    Conv { plan: Conv, a: Buf, b: Buf, to: Buf, then: Option<BlockKernel> },
     /// Zeros: a product over nothing.
     Zero { to: Buf },
     /// Rows of a table.
@@ -95,6 +95,8 @@ pub(super) struct Compiler<'a> {
     pub spots: Vec<Spot>,
     pub lens: Vec<usize>,
     pub operand_words: usize,
+    /// Words of the operands' scratch that the launch at hand has taken.
+    pub taken: usize,
     pub scratch_words: usize,
     pub shared_words: usize,
 }
@@ -130,18 +132,30 @@ impl Compiler<'_> {
     }
 
     fn kernel(&mut self, body: Body, extra: Option<(NodeId, Buf)>) -> Kernel {
-        let (bufs, graph) = (&self.bufs, self.graph);
-        let buf = |n: NodeId| match extra {
-            Some((node, b)) if node == n => b,
-            _ => bufs[&n],
-        };
-        let ty = |n: NodeId| {
-            let t = graph.ty(n);
-            (t.dtype, t.elements())
-        };
-        let k = Kernel::new(body, &Tensors { buf: &buf, ty: &ty }, false);
+        let k = self.with_tensors(extra, |tensors| Kernel::new(body, tensors, false));
         self.shared_words = self.shared_words.max(k.shared_words);
         k
+    }
+
+    /// What kernels ask about tensors; `extra` says where a node is that is not stored.
+    fn with_tensors<T>(&self, extra: Option<(NodeId, Buf)>, f: impl FnOnce(&Tensors) -> T) -> T {
+        let buf = |n: NodeId| match extra {
+            Some((node, b)) if node == n => b,
+            _ => self.bufs[&n],
+        };
+        let ty = |n: NodeId| {
+            let t = self.graph.ty(n);
+            (t.dtype, t.elements())
+        };
+        f(&Tensors { buf: &buf, ty: &ty })
+    }
+
+    /// Scratch that lasts for the launch at hand.
+    fn take(&mut self, words: usize) -> Buf {
+        let at = self.taken;
+        self.taken += words.next_multiple_of(16);
+        self.operand_words = self.operand_words.max(self.taken);
+        self.add(Spot::Operand(at), words) as Buf
     }
 
     /// The launches of a plan.
@@ -150,6 +164,7 @@ impl Compiler<'_> {
         for c in &plan.clusters.clusters {
             let cost = cost(self.graph, &c.work, &c.reads, &c.writes, super::memory::bytes);
             let mut actions = vec![];
+            self.taken = 0;
             self.actions(&c.work, &mut actions);
             let count = actions.len();
             for (i, action) in actions.into_iter().enumerate() {
@@ -169,29 +184,28 @@ impl Compiler<'_> {
                 let k = self.kernel(body.clone(), None);
                 out.push(Action::Kernel(k));
             }
-            Work::Contract { node, product, lhs, rhs, .. } => {
-                let role = match product {
-                    Product::Dot(d) => {
-                        self.dot(*node, d, lhs, rhs, out);
-                        None
-                    }
-                    Product::ConvFwd(c) => Some((c, Role::Forward)),
-                    Product::ConvDataGrad(c) => Some((c, Role::DataGrad)),
-                    Product::ConvWeightGrad(c) => Some((c, Role::WeightGrad)),
-                };
-                if let Some((c, role)) = role {
-                    let to = self.buf(*node);
-                    let empty = |o: &Operand| o.shape.contains(&0);
-                    if g.ty(*node).elements() > 0 && (empty(lhs) || empty(rhs)) {
-                        out.push(Action::Zero { to });
-                    } else {
-                        let whole = |o: &Operand| o.stored().expect("convolutions read whole tensors").0;
-                        let plan = Conv::with_isa(c, role, self.isa);
-                        self.scratch_words = self.scratch_words.max(plan.scratch_len(self.threads));
-                        let (a, b) = (self.buf(whole(lhs)), self.buf(whole(rhs)));
-                        out.push(Action::Conv { plan, a, b, to });
-                    }
+            Work::Contract { node, product, lhs, rhs, epilogue } => {
+                let to = self.result(*node, [lhs, rhs], epilogue.as_ref());
+                let mut then = epilogue.clone();
+                if let Some(body) = &mut then {
+                    // The product itself puts its elements there.
+                    body.sinks.retain(|s| s.node() != *node);
                 }
+                let then = Then { node: *node, to, body: then };
+                let empty = [lhs, rhs].iter().any(|o| o.shape.contains(&0));
+                if empty || g.ty(*node).elements() == 0 {
+                    out.push(Action::Zero { to });
+                    out.extend(then.body.map(|body| Action::Kernel(self.kernel(body, Some((*node, to))))));
+                    return;
+                }
+                let operands = [lhs, rhs];
+                let action = match product {
+                    Product::Dot(d) => self.dot(d, operands, then, out),
+                    Product::ConvFwd(c) => self.conv(c, Role::Forward, operands, then, out),
+                    Product::ConvDataGrad(c) => self.conv(c, Role::DataGrad, operands, then, out),
+                    Product::ConvWeightGrad(c) => self.conv(c, Role::WeightGrad, operands, then, out),
+                };
+                out.push(action);
             }
             Work::Gather { node, args } => {
                 let (table, ty) = (g.ty(args[0]), g.ty(*node));
@@ -229,17 +243,69 @@ impl Compiler<'_> {
         }
     }
 
-    /// A contraction as a batched matrix product; operands whose axes do not lie regularly are copied first.
-    fn dot(&mut self, node: NodeId, d: &ContractDims, lhs: &Operand, rhs: &Operand, out: &mut Vec<Action>) {
-        let to = self.buf(node);
-        let place_of = |o: &Operand| {
-            let (from, at) = o.stored().expect("products read stored tensors");
-            (from, at.clone())
-        };
-        let ((lhs_from, lhs_at), (rhs_from, rhs_at)) = (place_of(lhs), place_of(rhs));
+    /// Where a product's elements lie: in the product's own memory, else where the epilogue puts something else at
+    /// the same place in the end, else in scratch.
+    fn result(&mut self, node: NodeId, operands: [&Operand; 2], epilogue: Option<&Body>) -> Buf {
+        if let Some(&to) = self.bufs.get(&node) {
+            return to;
+        }
+        let bodies = operands.map(|o| &o.body).into_iter().chain(epilogue);
+        let read: Vec<Buf> = bodies.flat_map(Body::reads).filter(|&n| n != node).map(|n| self.buf(n)).collect();
+        let mut stores = epilogue.into_iter().flat_map(|b| &b.sinks).filter_map(|s| match s {
+            Sink::Store { node, .. } => Some(self.buf(*node)),
+            Sink::Reduce { .. } => None,
+        });
+        let host = stores.find(|to| !read.contains(to));
+        host.unwrap_or_else(|| self.take(self.graph.ty(node).elements()))
+    }
+
+    /// An operand computed into scratch of its own, with its axes in this order. The copy has no node: the product's
+    /// stands in for it.
+    fn copy(&mut self, o: &Operand, axes: &[usize], product: NodeId) -> (Action, Buf) {
+        let mut body = o.body.clone();
+        body.domain = axes.iter().map(|&a| o.shape[a]).collect();
+        for form in body.forms_mut() {
+            form.coef = axes.iter().map(|&a| form.coef[a]).collect();
+        }
+        let reg = body.insts.len() as Reg - 1;
+        let at = Affine::row_major(&body.domain);
+        body.sinks = vec![Sink::Store { node: product, reg, at, prefill: None }];
+        let buf = self.take(o.shape.iter().product());
+        (Action::Kernel(self.kernel(body, Some((product, buf)))), buf)
+    }
+
+    /// A convolution; operands that are not whole stored tensors are computed first.
+    fn conv(
+        &mut self,
+        g: &ConvGeom,
+        role: Role,
+        operands: [&Operand; 2],
+        then: Then,
+        out: &mut Vec<Action>,
+    ) -> Action {
+        let [a, b] = operands.map(|o| match o.stored() {
+            Some((from, _)) => self.buf(from),
+            None => {
+                let axes: Vec<usize> = (0..o.shape.len()).collect();
+                let (kernel, buf) = self.copy(o, &axes, then.node);
+                out.push(kernel);
+                buf
+            }
+        });
+        let plan = Conv::with_isa(g, role, self.isa);
+        self.scratch_words = self.scratch_words.max(plan.scratch_len(self.threads));
+        let (to, then) = (then.to, then.blocks(self, plan.tasks()));
+        Action::Conv { plan, a, b, to, then }
+    }
+
+    /// A contraction over something as a batched matrix product; operands whose axes do not lie regularly are copied
+    /// first.
+    fn dot(&mut self, d: &ContractDims, [lhs, rhs]: [&Operand; 2], then: Then, out: &mut Vec<Action>) -> Action {
         // Contracted pairs in the order in which the left operand lies.
         let mut pairs = d.contracted.clone();
-        pairs.sort_by_key(|p| (std::cmp::Reverse(lhs_at.coef[p.0]), *p));
+        if let Some((_, at)) = lhs.stored() {
+            pairs.sort_by_key(|p| (std::cmp::Reverse(at.coef[p.0]), *p));
+        }
         let free = |o: &Operand, used: &dyn Fn(usize) -> bool| -> Vec<usize> {
             (0..o.shape.len()).filter(|&i| !used(i)).collect()
         };
@@ -250,47 +316,44 @@ impl Compiler<'_> {
         let (rows, cols) = (free(lhs, &of_lhs), free(rhs, &of_rhs));
         let size = |o: &Operand, axes: &[usize]| axes.iter().map(|&a| o.shape[a]).product::<usize>();
         let (nb, m, n, nk) = (size(lhs, &batch.0), size(lhs, &rows), size(rhs, &cols), size(lhs, &k.0));
-        if nb * m * n == 0 {
-            return;
-        }
-        if nk == 0 {
-            out.push(Action::Zero { to });
-            return;
-        }
-        let mut used = 0;
-        let mut place = |c: &mut Self, o: &Operand, from: NodeId, form: &Affine, groups: [&[usize]; 3]| {
-            let s: Vec<Option<usize>> = groups.iter().map(|axes| stride(&o.shape, form, axes)).collect();
-            if let (Some(batch), Some(row), Some(col)) = (s[0], s[1], s[2])
-                && form.offset >= 0
+        let mut place = |c: &mut Self, o: &Operand, groups: [&[usize]; 3]| {
+            if let Some((from, at)) = o.stored()
+                && let [Some(batch), Some(row), Some(col)] = groups.map(|axes| stride(&o.shape, at, axes))
+                && at.offset >= 0
             {
-                return ((c.buf(from), form.offset as usize), Strides { batch, row, col });
+                return ((c.buf(from), at.offset as usize), Strides { batch, row, col });
             }
-            let words: usize = o.shape.iter().product();
-            let buf = c.add(Spot::Operand(used), words) as Buf;
-            used += words.next_multiple_of(16);
-            c.operand_words = c.operand_words.max(used);
-            let axes: Vec<usize> = groups.concat();
-            let domain: Vec<usize> = axes.iter().map(|&a| o.shape[a]).collect();
-            let coef = axes.iter().map(|&a| form.coef[a]).collect();
-            let load = Code::Load { from, at: Affine { coef, offset: form.offset }, guards: vec![] };
-            let at = Affine::row_major(&domain);
-            // The copy has no node of its own: the product's stands in for it.
-            let body = Body {
-                domain,
-                insts: vec![Inst { code: load, args: vec![], dtype: c.graph.ty(from).dtype }],
-                sinks: vec![Sink::Store { node, reg: 0, at, prefill: None }],
-            };
-            let kernel = c.kernel(body, Some((node, buf)));
-            out.push(Action::Kernel(kernel));
+            let (kernel, buf) = c.copy(o, &groups.concat(), then.node);
+            out.push(kernel);
             let (rows, cols) = (size(o, groups[1]), size(o, groups[2]));
             ((buf, 0), Strides { batch: rows * cols, row: cols, col: 1 })
         };
-        let (a, sa) = place(self, lhs, lhs_from, &lhs_at, [&batch.0, &rows, &k.0]);
-        let (b, sb) = place(self, rhs, rhs_from, &rhs_at, [&batch.1, &k.1, &cols]);
+        let (a, sa) = place(self, lhs, [&batch.0, &rows, &k.0]);
+        let (b, sb) = place(self, rhs, [&batch.1, &k.1, &cols]);
         let shape = MatMulShape { batch: nb, m, n, k: nk, a: sa, b: sb, c_row: n, c_batch: m * n };
         let plan = MatMul::with_isa(shape, self.isa);
         self.scratch_words = self.scratch_words.max(plan.scratch_len(self.threads));
-        out.push(Action::MatMul { plan, a, b, to });
+        let (to, then) = (then.to, then.blocks(self, plan.tasks()));
+        Action::MatMul { plan, a, b, to, then }
+    }
+}
+
+/// What is done with the elements of a product.
+struct Then {
+    /// The product.
+    node: NodeId,
+    /// Where its elements are.
+    to: Buf,
+    body: Option<Body>,
+}
+
+impl Then {
+    /// As a kernel for the blocks of a product of `tasks` tasks.
+    fn blocks(&self, c: &mut Compiler, tasks: usize) -> Option<BlockKernel> {
+        let body = self.body.as_ref()?;
+        let k = c.with_tensors(Some((self.node, self.to)), |tensors| BlockKernel::new(body, tensors, tasks));
+        c.shared_words = c.shared_words.max(k.kernel.shared_words);
+        Some(k)
     }
 }
 

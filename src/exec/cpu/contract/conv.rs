@@ -91,6 +91,16 @@ impl Conv {
         }
     }
 
+    /// Number of tasks whose blocks an epilogue gets.
+    pub fn tasks(&self) -> usize {
+        match &self.way {
+            Way::Gather(w) => w.tasks(),
+            Way::Fold(w) => w.tasks(),
+            Way::WeightGrad(w) => w.tasks(),
+            Way::Flat { product, .. } => product.tasks(),
+        }
+    }
+
     /// Computes the result from the role's two operands.
     ///
     /// `epilogue` gets pixels as rows and channels as columns; for a weight gradient, output channels as rows and
@@ -175,7 +185,7 @@ fn split(block: &mut super::Block, c: usize, pixels: usize, epilogue: &Epilogue)
             // SAFETY: a part of the block, which is ours; no two parts overlap.
             unsafe {
                 let data = data.add(r * stride + col - block.col);
-                epilogue(&mut super::Block::new(at, rows, cols, data, c, block.thread));
+                epilogue(&mut super::Block::new(at, rows, cols, data, c, (block.task, block.thread)));
             }
         }
         col += rows * cols;

@@ -92,6 +92,11 @@ impl Fold {
         self.src_c * self.panels.row() + threads * self.thread_len()
     }
 
+    /// Number of tasks that [`Fold::run`] cuts the work into.
+    pub fn tasks(&self) -> usize {
+        self.n
+    }
+
     /// Computes the result; see [`super::gather::Gather::run`].
     ///
     /// # Safety
@@ -126,7 +131,7 @@ impl Fold {
         let packed = &*packed;
         let (dst, threads) = (Shared(dst.as_mut_ptr()), Shared(threads.as_mut_ptr()));
         let (src_pixels, dst_pixels) = (self.src.iter().product::<usize>(), self.dst.iter().product::<usize>());
-        pool.run_on(self.n, &|image, thread| {
+        pool.run_on(self.tasks(), &|image, thread| {
             // SAFETY: extents were checked; each task has its image of the result and its thread's scratch.
             unsafe {
                 let src = src.as_ptr().add(image * src_pixels * self.src_c);
@@ -141,7 +146,7 @@ impl Fold {
                 }
                 if let Some(epilogue) = epilogue {
                     let at = [image * dst_pixels, 0];
-                    epilogue(&mut Block::new(at, dst_pixels, self.dst_c, dst, self.dst_c, thread));
+                    epilogue(&mut Block::new(at, dst_pixels, self.dst_c, dst, self.dst_c, (image, thread)));
                 }
             }
         });

@@ -231,6 +231,15 @@ impl Gather {
         self.groups * self.packed_group + threads * self.thread_len()
     }
 
+    /// Number of tasks that [`Gather::run`] cuts the work into.
+    pub fn tasks(&self) -> usize {
+        if self.streams() {
+            return self.panels.count();
+        }
+        let [images, lines, columns] = self.cuts;
+        self.groups * images * self.grid[0] * lines * columns
+    }
+
     /// Computes the result; the caller has checked the extents.
     ///
     /// # Safety
@@ -261,7 +270,7 @@ impl Gather {
             }
         });
         let [images, lines, columns] = self.cuts;
-        pool.run_on(self.groups * images * self.grid[0] * lines * columns, &|task, thread| {
+        pool.run_on(self.tasks(), &|task, thread| {
             let (rest, x) = (task / columns, task % columns);
             let (rest, y) = (rest / lines, rest % lines);
             let (rest, z) = (rest / self.grid[0], rest % self.grid[0]);
@@ -270,7 +279,7 @@ impl Gather {
             unsafe {
                 let packed = packed.get().add(g * self.packed_group);
                 let own = threads.get().add(thread * self.thread_len());
-                self.block([g, i, z, y, x], src.as_ptr(), packed, dst.get(), own, thread, epilogue);
+                self.block([g, i, z, y, x], src.as_ptr(), packed, dst.get(), own, (task, thread), epilogue);
             }
         });
     }
@@ -307,7 +316,7 @@ impl Gather {
         packed: *const f32,
         dst: *mut f32,
         own: *mut f32,
-        thread: usize,
+        who: (usize, usize),
         epilogue: Option<&Epilogue>,
     ) {
         let images = part(self.n, self.cuts[0], i)..part(self.n, self.cuts[0], i + 1);
@@ -336,7 +345,7 @@ impl Gather {
                     let call = |first: usize, count: usize| {
                         let data = dst.add(first * self.dst_c + g * self.dst_g);
                         let at = [first, g * self.dst_g];
-                        epilogue(&mut Block::new(at, count, self.dst_g, data, self.dst_c, thread));
+                        epilogue(&mut Block::new(at, count, self.dst_g, data, self.dst_c, who));
                     };
                     if cols.len() == w {
                         call(line(rows.start), rows.len() * w);

@@ -142,6 +142,11 @@ impl MatMul {
         self.packed_len() + threads * self.thread_len()
     }
 
+    /// Number of tasks that [`MatMul::run`] cuts the work into.
+    pub fn tasks(&self) -> usize {
+        self.s.batch * self.row_blocks * self.col_blocks
+    }
+
     /// Computes c. `epilogue` gets rows counted as `batch · m + row`.
     pub fn run(
         &self,
@@ -174,7 +179,7 @@ impl MatMul {
                 }
             });
         }
-        pool.run_on(s.batch * self.row_blocks * self.col_blocks, &|task, thread| {
+        pool.run_on(self.tasks(), &|task, thread| {
             let (i, block) =
                 (task / (self.row_blocks * self.col_blocks), task % (self.row_blocks * self.col_blocks));
             // SAFETY: extents were checked; each task has its block of c and its thread's scratch for itself.
@@ -188,7 +193,7 @@ impl MatMul {
                 if let Some(epilogue) = epilogue {
                     let data = c.add(rows.start * s.c_row + cols.start);
                     let at = [i * s.m + rows.start, cols.start];
-                    epilogue(&mut Block::new(at, rows.len(), cols.len(), data, s.c_row, thread));
+                    epilogue(&mut Block::new(at, rows.len(), cols.len(), data, s.c_row, (task, thread)));
                 }
             }
         });

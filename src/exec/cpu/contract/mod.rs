@@ -48,6 +48,9 @@ pub struct Block {
     pub cols: usize,
     /// Which of the pool's threads calls: no two calls with the same number overlap.
     pub thread: usize,
+    /// Which of the product's tasks made it: a task's blocks come in one order, on one thread. Tasks are cut by the
+    /// shape alone.
+    pub task: usize,
     data: *mut f32,
     stride: usize,
 }
@@ -55,8 +58,15 @@ pub struct Block {
 impl Block {
     /// # Safety
     /// `data` points at `rows` rows of `cols` values, `stride` apart, which nobody else touches while this lives.
-    unsafe fn new(at: [usize; 2], rows: usize, cols: usize, data: *mut f32, stride: usize, thread: usize) -> Block {
-        Block { row: at[0], rows, col: at[1], cols, thread, data, stride }
+    unsafe fn new(
+        at: [usize; 2],
+        rows: usize,
+        cols: usize,
+        data: *mut f32,
+        stride: usize,
+        (task, thread): (usize, usize),
+    ) -> Block {
+        Block { row: at[0], rows, col: at[1], cols, thread, task, data, stride }
     }
 
     /// Values of row `i` (below `rows`).

@@ -124,6 +124,17 @@ impl WeightGrad {
         self.packed_len() + self.splits * self.result_len() + threads * self.thread_len()
     }
 
+    /// Output channels whose parts one task of the second stage adds.
+    fn sum_step(&self) -> usize {
+        let line = self.g.group().0 * self.g.taps();
+        (8192 / line.max(1)).clamp(1, 16)
+    }
+
+    /// Number of tasks of the second stage.
+    pub fn tasks(&self) -> usize {
+        self.g.groups * self.g.group().1.div_ceil(self.sum_step())
+    }
+
     fn row(&self, panel: usize) -> Range<usize> {
         part(self.rows, self.row_panels, panel)..part(self.rows, self.row_panels, panel + 1)
     }
@@ -180,9 +191,9 @@ impl WeightGrad {
         // The second stage: add the parts, and put the kernel positions innermost.
         let (cg, og) = self.g.group();
         let line = cg * self.g.taps();
-        let step = (8192 / line.max(1)).clamp(1, 16);
+        let step = self.sum_step();
         let blocks = og.div_ceil(step);
-        pool.run_on(self.g.groups * blocks, &|task, thread| {
+        pool.run_on(self.tasks(), &|task, thread| {
             let (group, block) = (task / blocks, task % blocks);
             let channels = block * step..((block + 1) * step).min(og);
             // SAFETY: see above.
@@ -191,7 +202,7 @@ impl WeightGrad {
                 if let Some(epilogue) = epilogue {
                     let first = group * og + channels.start;
                     let data = w.get().add(first * line);
-                    epilogue(&mut Block::new([first, 0], channels.len(), line, data, line, thread));
+                    epilogue(&mut Block::new([first, 0], channels.len(), line, data, line, (task, thread)));
                 }
             }
         });

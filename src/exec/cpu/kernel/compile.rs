@@ -35,32 +35,12 @@ impl Kernel {
         let (split, chunk) = if whole { (0, body.domain[0]) } else { cut(&body, tensors) };
         let extent = body.domain[split];
         let chunks = if elements == 0 { 0 } else { extent.div_ceil(chunk) };
-        let mut prefill = vec![];
-        let mut reductions = vec![];
-        let mut shared_words = 0;
-        for s in &body.sinks {
-            let (dtype, words) = (tensors.ty)(s.node());
-            let to = (tensors.buf)(s.node());
-            match s {
-                Sink::Store { prefill: Some(v), .. } => prefill.push((to, words, word(*v, dtype))),
-                Sink::Store { .. } => {}
-                Sink::Reduce { combine, axes, reg, .. } => {
-                    let integer = !body.insts[*reg as usize].dtype.is_float();
-                    let parts = chunks > 1 && axes.contains(&split);
-                    let mut take = |n: usize| {
-                        shared_words += n;
-                        shared_words - n
-                    };
-                    let partial = parts.then(|| take(words * chunks));
-                    let values = if *combine == Combine::ArgMax { take(words) } else { 0 };
-                    reductions.push(Reduction { combine: *combine, integer, to, words, partial, values });
-                }
-            }
-        }
+        let cuts = |axes: &[usize]| chunks > 1 && axes.contains(&split);
+        let (reductions, prefill, shared_words) = reductions(&body, tensors, chunks, cuts);
         let build = |len: usize| {
             let mut extents = body.domain.clone();
             extents[split] = len;
-            variant(&body, &values, &same, &extents, tensors)
+            variant(&body, &values, &same, tensors, &|words| Tiling::new(&extents, words))
         };
         let (main, mut pointers, mut thread_words) = build(chunk.min(extent));
         let rest = extent % chunk.max(1);
@@ -90,8 +70,39 @@ impl Kernel {
     }
 }
 
+/// Where the reductions of a body go, what is filled before, and words of shared scratch. `parted` tells whether each
+/// of `chunks` chunks has its own part of a reduction over these loops.
+pub(super) fn reductions(
+    body: &Body,
+    tensors: &Tensors,
+    chunks: usize,
+    parted: impl Fn(&[usize]) -> bool,
+) -> (Vec<Reduction>, Vec<(Buf, usize, u32)>, usize) {
+    let (mut reductions, mut prefill) = (vec![], vec![]);
+    let mut shared_words = 0;
+    for s in &body.sinks {
+        let (dtype, words) = (tensors.ty)(s.node());
+        let to = (tensors.buf)(s.node());
+        match s {
+            Sink::Store { prefill: Some(v), .. } => prefill.push((to, words, word(*v, dtype))),
+            Sink::Store { .. } => {}
+            Sink::Reduce { combine, axes, reg, .. } => {
+                let integer = !body.insts[*reg as usize].dtype.is_float();
+                let mut take = |n: usize| {
+                    shared_words += n;
+                    shared_words - n
+                };
+                let partial = parted(axes).then(|| take(words * chunks));
+                let values = if *combine == Combine::ArgMax { take(words) } else { 0 };
+                reductions.push(Reduction { combine: *combine, integer, to, words, partial, values });
+            }
+        }
+    }
+    (reductions, prefill, shared_words)
+}
+
 impl Variant {
-    fn widths(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn widths(&self) -> impl Iterator<Item = usize> {
         self.setup.iter().chain(&self.body).map(|s| match s {
             Step::Fill { nest, .. }
             | Step::Iota { nest, .. }
@@ -155,19 +166,32 @@ struct Depends {
     wide: bool,
 }
 
-struct Tiling<'a> {
+pub(super) struct Tiling<'a> {
     extents: &'a [usize],
     tiled: usize,
     step: usize,
     inner: usize,
+    /// Whether the tiled loop's index differs between tiles.
+    many: bool,
 }
 
 impl Tiling<'_> {
+    /// Tiles of about `words` elements of a whole nest.
     fn new(extents: &[usize], words: usize) -> Tiling<'_> {
+        Self::from(extents, words, 0)
+    }
+
+    /// Tiles within blocks of a matrix, which may start anywhere: of whole rows if `least` is 0 and they are short
+    /// enough, of parts of a row if it is 1.
+    pub(super) fn of_blocks(extents: &[usize], words: usize, least: usize) -> Tiling<'_> {
+        Tiling { many: true, ..Self::from(extents, words, least) }
+    }
+
+    fn from(extents: &[usize], words: usize, least: usize) -> Tiling<'_> {
         let rank = extents.len();
         let mut tiled = rank - 1;
         let mut inner = 1;
-        while tiled > 0 && inner * extents[tiled] <= words {
+        while tiled > least && inner * extents[tiled] <= words {
             inner *= extents[tiled];
             tiled -= 1;
         }
@@ -178,13 +202,12 @@ impl Tiling<'_> {
         if inner == 1 && step < n {
             step = step.next_multiple_of(64).min(n);
         }
-        Tiling { extents, tiled, step, inner }
+        Tiling { extents, tiled, step, inner, many: step < extents[tiled] }
     }
 
     fn form(&self, f: &Affine) -> Depends {
         let moves = |l: usize| f.coef[l] != 0 && self.extents[l] > 1;
-        let many = self.step < self.extents[self.tiled];
-        let tile = (0..self.tiled).any(moves) || (many && moves(self.tiled));
+        let tile = (0..self.tiled).any(moves) || (self.many && moves(self.tiled));
         let wide = (self.tiled..self.extents.len()).any(moves);
         Depends { tile, wide }
     }
@@ -220,17 +243,17 @@ enum Home {
     Tile(usize),
 }
 
-/// Steps of a chunk of these extents, pointers and words that a thread needs.
-fn variant(
-    body: &Body,
-    values: &[Value],
-    same: &[Reg],
-    extents: &[usize],
-    tensors: &Tensors,
+/// Steps of a chunk cut into tiles, pointers and words that a thread needs.
+pub(super) fn variant<'a>(
+    body: &'a Body,
+    values: &'a [Value],
+    same: &'a [Reg],
+    tensors: &'a Tensors<'a>,
+    tiling: &dyn Fn(usize) -> Tiling<'a>,
 ) -> (Variant, usize, usize) {
     let mut words = 1024;
     loop {
-        let built = Builder::new(body, values, same, extents, tensors, words).build();
+        let built = Builder::new(body, values, same, tensors, tiling(words)).build();
         if built.2 <= L1_WORDS.max(words * 6) || words == 256 {
             return built;
         }
@@ -263,11 +286,9 @@ impl<'a> Builder<'a> {
         body: &'a Body,
         values: &'a [Value],
         same: &'a [Reg],
-        extents: &'a [usize],
         tensors: &'a Tensors<'a>,
-        words: usize,
+        tiling: Tiling<'a>,
     ) -> Self {
-        let tiling = Tiling::new(extents, words);
         let tile_words = (tiling.step * tiling.inner).next_multiple_of(16);
         let n = values.len();
         let mut depends = vec![Depends { tile: false, wide: false }; n];
@@ -345,11 +366,15 @@ impl<'a> Builder<'a> {
             self.emit(i);
             self.release(i);
         }
-        // What does not change between tiles is written for each tile all the same.
-        for s in &self.body.sinks {
-            let r = self.same[s.reg() as usize] as usize;
-            if !self.depends[r].tile || late(self.body, s, self.tensors) {
-                self.sink(s);
+        // What does not change between tiles is written for each tile all the same. What is written over memory that
+        // the body reads comes last: reductions may still read it in place.
+        for last in [false, true] {
+            for s in &self.body.sinks {
+                let r = self.same[s.reg() as usize] as usize;
+                let late = late(self.body, s, self.tensors);
+                if late == last && (late || !self.depends[r].tile) {
+                    self.sink(s);
+                }
             }
         }
         let n = self.values.len();
@@ -425,7 +450,11 @@ impl<'a> Builder<'a> {
             Make::Load { from, at, guards } => {
                 let buf = (self.tensors.buf)(*from);
                 let nest = self.tiling.nest(vec![at.clone()], guards);
-                if guards.is_empty() && (!d.wide || nest.is_run(1)) {
+                // A value that is written over other memory at the end must not change before.
+                let moves =
+                    |s: &Sink| self.same[s.reg() as usize] as usize == i && late(self.body, s, self.tensors);
+                let in_place = guards.is_empty() && (!d.wide || nest.is_run(1));
+                if in_place && !self.body.sinks.iter().any(moves) {
                     self.home[i] = Home::There;
                     self.push(d.tile, Step::Point { to, buf, at: at.clone() });
                 } else {

@@ -3,11 +3,13 @@
 //! How work is cut depends on shapes alone; threads only decide who runs a chunk. Reductions over the loop that is cut
 //! go to one partial result a chunk, which are then combined in order.
 
+mod block;
 mod compile;
 mod nest;
 mod run;
 mod select;
 
+pub use block::BlockKernel;
 pub use compile::Tensors;
 pub use run::{Tables, Thread, ThreadCell};
 

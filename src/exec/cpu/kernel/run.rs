@@ -9,10 +9,12 @@ use crate::graph::philox;
 /// What one thread needs to run chunks: scratch for tiles, pointers, indices. Allocated once for a program.
 #[derive(Debug, Default)]
 pub struct Thread {
-    words: Vec<u32>,
-    pointers: Vec<*mut u32>,
-    index: Vec<i64>,
-    at: Vec<i64>,
+    pub(super) words: Vec<u32>,
+    pub(super) pointers: Vec<*mut u32>,
+    pub(super) index: Vec<i64>,
+    pub(super) at: Vec<i64>,
+    /// Launch and variant that blocks are set up for.
+    pub(super) ready: (u64, usize),
 }
 
 // SAFETY: the pointers are set anew for each chunk and not used outside of it.
@@ -133,17 +135,8 @@ impl Kernel {
         if v.extents.contains(&0) {
             return;
         }
-        let Thread { words, pointers, index, at } = thread;
-        // Tiles start at a cache line.
-        let skip = words.as_ptr().align_offset(64).min(16);
-        let scratch = words.as_mut_ptr().wrapping_add(skip);
-        for &(p, word) in &v.slots {
-            let constant = usize::MAX - word;
-            pointers[p as usize] = match v.constants.get(constant) {
-                Some(c) => std::ptr::from_ref(c).cast_mut(),
-                None => scratch.wrapping_add(word),
-            };
-        }
+        let Thread { words, pointers, index, at, .. } = thread;
+        place(v, words, pointers);
         let rank = self.rank;
         let index = &mut index[..rank];
         index.fill(0);
@@ -173,6 +166,20 @@ impl Kernel {
                 break;
             }
         }
+    }
+}
+
+/// Points values at their homes in a thread's scratch.
+pub(super) fn place(v: &Variant, words: &mut [u32], pointers: &mut [*mut u32]) {
+    // Tiles start at a cache line.
+    let skip = words.as_ptr().align_offset(64).min(16);
+    let scratch = words.as_mut_ptr().wrapping_add(skip);
+    for &(p, word) in &v.slots {
+        let constant = usize::MAX - word;
+        pointers[p as usize] = match v.constants.get(constant) {
+            Some(c) => std::ptr::from_ref(c).cast_mut(),
+            None => scratch.wrapping_add(word),
+        };
     }
 }
 
@@ -221,12 +228,12 @@ unsafe fn accumulate(lanes: &Lanes, combine: Combine, integer: bool, to: *mut u3
 /// Longest row that is added up on the stack.
 const STACK: usize = 512;
 
-struct Walk<'a> {
-    kernel: &'a Kernel,
-    v: &'a Variant,
-    lanes: &'a Lanes,
-    tables: Tables<'a>,
-    chunk: usize,
+pub(super) struct Walk<'a> {
+    pub kernel: &'a Kernel,
+    pub v: &'a Variant,
+    pub lanes: &'a Lanes,
+    pub tables: Tables<'a>,
+    pub chunk: usize,
 }
 
 /// # Safety
@@ -246,7 +253,14 @@ unsafe fn copy_run(to: *mut u32, from: *const u32, step: i64, run: usize) {
 impl Walk<'_> {
     /// # Safety
     /// As [`Kernel::run`].
-    unsafe fn steps(&self, steps: &[Step], pointers: &mut [*mut u32], index: &[i64], at: &mut [i64], count: usize) {
+    pub unsafe fn steps(
+        &self,
+        steps: &[Step],
+        pointers: &mut [*mut u32],
+        index: &[i64],
+        at: &mut [i64],
+        count: usize,
+    ) {
         let n = count * self.v.inner;
         for step in steps {
             // SAFETY: as the caller vouches; forms stay inside their tensors wherever guards hold.

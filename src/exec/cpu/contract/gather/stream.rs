@@ -78,7 +78,7 @@ impl Gather {
                 if let Some(epilogue) = epilogue {
                     let (rows, col) = (self.n * self.dst.iter().product::<usize>(), j * self.panels.nr);
                     let data = dst.get().add(col);
-                    epilogue(&mut Block::new([0, col], rows, self.panels.cols(j), data, self.dst_c, thread));
+                    epilogue(&mut Block::new([0, col], rows, self.panels.cols(j), data, self.dst_c, (j, thread)));
                 }
             }
         });
