@@ -13,7 +13,8 @@ pub fn bytes(_: DType) -> usize {
 
 /// Cache line: tensors start at one.
 const LINE: usize = 64;
-/// Size and alignment of a huge page; larger buffers ask for them, which saves address translations in strided reads.
+/// Size and alignment of a huge page; those that lie wholly within a buffer are asked for, which saves address
+/// translations in strided reads. Buffers do not begin at one: what lies between them would be in memory too.
 const HUGE: usize = 2 << 20;
 
 /// Zeroed words that start at a cache line. The system hands the pages out when they are first touched.
@@ -40,20 +41,17 @@ impl Drop for Words {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: allocated by `grow` with this layout.
-            unsafe { std::alloc::dealloc(self.block, layout(self.len).0) }
+            unsafe { std::alloc::dealloc(self.block, layout(self.len)) }
         }
     }
 }
 
-/// How a block for so many words is allocated, and the boundary that they begin at. The boundary is found within a
-/// larger block, because only blocks of ordinary alignment come zeroed from the system without being written.
-fn layout(len: usize) -> (Layout, usize) {
-    let words = len.checked_mul(4).expect("a plan's sizes were checked when it was built");
-    let boundary = if words >= 2 * HUGE { HUGE } else { LINE };
-    (
-        Layout::from_size_align(words + boundary, 16).expect("a plan's sizes were checked when it was built"),
-        boundary,
-    )
+/// How a block for so many words is allocated. The cache line that they begin at is found within a larger block,
+/// because only blocks of ordinary alignment come zeroed from the system without being written.
+fn layout(len: usize) -> Layout {
+    let bytes = len.checked_mul(4).and_then(|words| words.checked_add(LINE));
+    let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes, 16).ok());
+    layout.expect("a plan's sizes were checked when it was built")
 }
 
 impl Words {
@@ -63,19 +61,23 @@ impl Words {
             return;
         }
         *self = Self::default();
-        let (layout, boundary) = layout(len);
+        let layout = layout(len);
         // SAFETY: the layout is not empty.
         let block = unsafe { std::alloc::alloc_zeroed(layout) };
         if block.is_null() {
             std::alloc::handle_alloc_error(layout);
         }
-        let skip = block.align_offset(boundary);
-        // SAFETY: the block is larger than the words by one boundary.
+        let skip = block.align_offset(LINE);
+        // SAFETY: the block is larger than the words by one line.
         let start = unsafe { NonNull::new_unchecked(block.add(skip)) };
         #[cfg(target_os = "linux")]
-        if boundary == HUGE {
-            // SAFETY: advice on whole pages of memory just allocated; a refusal changes nothing.
-            unsafe { libc::madvise(start.as_ptr().cast(), len * 4 / HUGE * HUGE, libc::MADV_HUGEPAGE) };
+        {
+            let first = start.as_ptr().align_offset(HUGE);
+            let pages = (len * 4).saturating_sub(first) / HUGE;
+            if pages > 0 {
+                // SAFETY: advice on whole pages of memory just allocated; a refusal changes nothing.
+                unsafe { libc::madvise(start.as_ptr().add(first).cast(), pages * HUGE, libc::MADV_HUGEPAGE) };
+            }
         }
         *self = Self { block, start: start.cast(), len };
     }
