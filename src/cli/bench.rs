@@ -42,6 +42,9 @@ const POOL: u64 = 4;
 /// Bytes that the program itself takes before it holds any tensor, read off an x86-64 Linux build.
 const PROGRAM: usize = 10 << 20;
 
+/// Bytes that a node of an iteration's graph takes through all stages, read off the bench specs likewise.
+const NODE: usize = 3500;
+
 /// Peak resident memory of this process in MiB, where the system says it.
 fn peak_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -117,7 +120,8 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let flops = products(&program.graph);
     let sets: usize = data.iter().map(|d| d.bytes()).sum();
     let batches: usize = pool.iter().flatten().map(|t| t.ty().bytes()).sum();
-    let predicted = (program.memory() + sets + batches + PROGRAM) as f64 / 1048576.0;
+    let predicted =
+        (program.memory() + sets + batches + PROGRAM + NODE * it.graph.nodes().len()) as f64 / 1048576.0;
     let rate = flops as f64 / median / 1e6;
     if args.json {
         let line = json!({

@@ -125,6 +125,7 @@ const STACK: usize = 256 << 20;
 /// Runs the command line and returns the exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
     let args: Vec<OsString> = args.collect();
+    crate::exec::cpu::return_freed_memory();
     std::thread::scope(|scope| {
         let work = std::thread::Builder::new().name("main".into()).stack_size(STACK);
         match work.spawn_scoped(scope, || command(args.into_iter())) {

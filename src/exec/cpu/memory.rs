@@ -17,6 +17,17 @@ const LINE: usize = 64;
 /// translations in strided reads. Buffers do not begin at one: what lies between them would be in memory too.
 const HUGE: usize = 2 << 20;
 
+/// Makes the C library hand large blocks back to the system as soon as they are freed. By default it learns from the
+/// first one that is freed to keep such blocks for later, and what a plan says that a run needs is then far from what
+/// the process holds.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: sets a number of the allocator, under its own lock; a refusal changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
+    }
+}
+
 /// Zeroed words that start at a cache line. The system hands the pages out when they are first touched.
 #[derive(Debug)]
 pub struct Words {

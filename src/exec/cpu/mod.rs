@@ -14,7 +14,7 @@ mod profile;
 mod program;
 
 pub use contract::Isa;
-pub use memory::bytes;
+pub use memory::{bytes, return_freed_memory};
 pub use profile::{Line, Profile};
 pub use program::Program;
 
