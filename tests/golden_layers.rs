@@ -7,7 +7,8 @@ use ganc::layers::args::Bound;
 use ganc::layers::optimiser::{OptimiserSpec, step};
 use ganc::layers::table::lookup;
 use ganc::layers::value::{Operator, arithmetic};
-use ganc::layers::{Class, Kind, Tensor, Value, modifiers};
+use ganc::layers::virtual_norm::statistics;
+use ganc::layers::{Class, Kind, Reference, Tensor, Value, modifiers};
 use std::collections::BTreeMap;
 
 type Named = BTreeMap<String, NodeId>;
@@ -120,6 +121,57 @@ fn norms_within_a_sample() {
     for case in cases("minibatch_stddev") {
         check(&case, |g, ins| layer(g, ins, "minibatch_stddev", &[], &[], &[]));
     }
+}
+
+#[test]
+fn virtual_batch_norm() {
+    let mut seen = 0;
+    for case in cases("virtual_batchnorm") {
+        seen += 1;
+        let eps = [("eps", num(case.number("eps")))];
+        check(&case, |g, ins| {
+            let (reference, x) = (sample(g, ins["ref"]), sample(g, ins["x"]));
+            let size = g.shape(reference.node)[0];
+            let mut s = TestScope::new(g, size);
+            s.given = NORM.iter().filter_map(|(a, b)| Some((a.to_string(), *ins.get(*b)?))).collect();
+            let own = s.apply("virtual_batch_norm", &reference, &[], &eps);
+            let (mean, var) = (s.next["reference mean"], s.next["reference var"]);
+            s.reference = Reference::Beside { mean, var, size };
+            s.batch = g_batch(&case);
+            let y = s.apply("virtual_batch_norm", &x, &[], &eps);
+            let (mean, var, _) = statistics(s.graph, x.node, mean, var, size);
+            let flat = [s.batch, x.shape[0]];
+            let (mean, var) = (s.graph.reshape(mean, &flat), s.graph.reshape(var, &flat));
+            vec![out("y", y.node), out("yref", own.node), out("mean", mean), out("var", var)]
+        });
+    }
+    assert_eq!(seen, 2);
+}
+
+#[test]
+fn minibatch_discrimination() {
+    let mut seen = 0;
+    for case in cases("minibatch_discrimination") {
+        seen += 1;
+        check(&case, |g, ins| {
+            let [k, kernels, dim] = g.shape(ins["T"]) else { panic!("T is no tensor of three axes") };
+            let (k, kernels, dim) = (*k, *kernels, *dim);
+            let w = g.reshape(ins["T"], &[k, kernels * dim]);
+            let w = g.permute(w, &[1, 0]);
+            let x = sample(g, ins["x"]);
+            let mut s = TestScope::new(g, g_batch(&case));
+            s.given.insert("weight".to_string(), w);
+            let own = Value::Bool(case.attrs["include_self"] == true);
+            let y =
+                s.apply("minibatch_discrimination", &x, &[num(kernels as f64), num(dim as f64)], &[("self", own)]);
+            vec![out("y", y.node), out("o", s.graph.slice_axis(y.node, 1, k..k + kernels))]
+        });
+    }
+    assert_eq!(seen, 2);
+}
+
+fn g_batch(case: &Case) -> usize {
+    case.tensors["in.x"].ty.shape[0]
 }
 
 #[test]

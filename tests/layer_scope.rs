@@ -3,7 +3,7 @@
 use ganc::graph::{Dist, Graph, NodeId, Type};
 use ganc::layers::args::Bound;
 use ganc::layers::table::lookup_call;
-use ganc::layers::{Init, LayerError, ParamRole, Scope, Tensor, Value, emit};
+use ganc::layers::{Init, LayerError, ParamRole, Reference, Scope, Tensor, Value, emit};
 use std::collections::BTreeMap;
 
 /// The surrounding of one layer.
@@ -15,7 +15,9 @@ pub struct TestScope<'a> {
     pub given: BTreeMap<String, NodeId>,
     /// Noise to hand out in turn; then random leaves of stream 1, 2, …
     pub noise: Vec<NodeId>,
-    /// What `set_state` was called with.
+    /// What virtual batch norms go by.
+    pub reference: Reference,
+    /// What `set_state` was called with, and `set_reference`.
     pub next: BTreeMap<String, NodeId>,
     /// Parameters that were asked for.
     pub asked: Vec<(String, Vec<usize>, ParamRole, Init)>,
@@ -30,6 +32,7 @@ impl<'a> TestScope<'a> {
             training: true,
             given: BTreeMap::new(),
             noise: Vec::new(),
+            reference: Reference::Itself,
             next: BTreeMap::new(),
             asked: Vec::new(),
             streams: 0,
@@ -102,6 +105,13 @@ impl Scope for TestScope<'_> {
     }
     fn set_state(&mut self, name: &str, value: NodeId) {
         self.next.insert(name.to_string(), value);
+    }
+    fn reference(&mut self, _: Option<usize>) -> Result<Reference, LayerError> {
+        Ok(self.reference)
+    }
+    fn set_reference(&mut self, mean: NodeId, var: NodeId) {
+        self.next.insert("reference mean".to_string(), mean);
+        self.next.insert("reference var".to_string(), var);
     }
     fn noise(&mut self, dist: Dist, shape: &[usize]) -> NodeId {
         if !self.noise.is_empty() {

@@ -509,7 +509,13 @@ fn refusals_are_for_a_person() {
         s.refusal("select", &vector, &[v(&y)], &[]),
         s.refusal("one_hot", &vector, &[], &[]),
         s.refusal("batch_mean", &common, &[], &[]),
-        s.refusal("virtual_batch_norm", &image, &[], &[]),
+        s.refusal("virtual_batch_norm", &common, &[], &[]),
+        s.refusal("virtual_batch_norm", &image, &[num(1.0)], &[]),
+        s.refusal("minibatch_discrimination", &image, &[num(4.0), num(2.0)], &[]),
+        s.refusal("minibatch_discrimination", &common, &[num(4.0), num(2.0)], &[]),
+        s.refusal("top_k", &vector, &[num(0.0)], &[]),
+        s.refusal("translate", &vector, &[], &[]),
+        s.refusal("cutout", &image, &[num(1.5)], &[]),
         s.refusal("sweep", &vector, &[num(0.0), num(1.0)], &[]),
     ];
     insta::assert_snapshot!(texts.join("\n"));

@@ -1,5 +1,6 @@
 //! The builder's state: what is declared for the whole spec, and the graph under construction.
 
+use super::net::Statistics;
 use super::program::{BatchInput, DrawLine, LayerRow, TensorDecl};
 use super::value::{NetRef, Record, Value};
 use crate::data::{Pipeline, Schema};
@@ -44,6 +45,8 @@ pub(super) struct NetMeta {
     pub outputs: Vec<(String, Vec<usize>)>,
     /// Inputs: name, kind, shape.
     pub inputs: Vec<(String, crate::layers::Kind, Vec<usize>)>,
+    /// Samples of its reference batch, if it has a virtual batch norm.
+    pub reference: Option<usize>,
     /// First layer that crosses the batch.
     pub crosses: Option<String>,
 }
@@ -95,8 +98,10 @@ pub(super) struct TrainCx<'m> {
     pub refused: HashSet<String>,
     /// `let a, b = expr`.
     pub lets: Vec<(&'m [Ident], &'m Expr)>,
-    /// Minibatch streams, with the statement and batch they belong to.
-    pub lines: Vec<(usize, DrawLine)>,
+    /// Minibatch streams, with the statement they belong to, and the network whose reference batch they are for.
+    pub lines: Vec<(usize, Option<usize>, DrawLine)>,
+    /// Networks whose reference batches it needs.
+    pub references: BTreeSet<usize>,
     /// Averaged networks.
     pub averages: Vec<Average>,
     /// Names that `grad` differentiates by.
@@ -118,6 +123,8 @@ pub(super) struct Moment<'m> {
     pub lets: Vec<(&'m [Ident], &'m Expr)>,
     /// Values of names evaluated so far.
     pub memo: HashMap<String, Value>,
+    /// The network whose reference batch is being drawn.
+    pub reference: Option<usize>,
     /// Names under evaluation.
     pub open: Vec<String>,
     /// Rows that an action reads: input name, data, field.
@@ -164,6 +171,10 @@ pub(super) struct Gx {
     pub apps: HashMap<AppKey, Option<Rc<Record>>>,
     /// Applications whose statistics were taken.
     pub counted: HashSet<AppKey>,
+    /// Statistics over reference batches.
+    pub references: HashMap<AppKey, Rc<Statistics>>,
+    /// Those of the pass at hand.
+    pub recorded: Statistics,
     /// Interned parameter values.
     pub versions: HashMap<Vec<NodeId>, u32>,
     /// Normalised weights: (parameter, update, view) to value.
@@ -285,6 +296,12 @@ pub(super) struct Builder<'m> {
     pub inside: Vec<usize>,
     /// The network under its check, whose declarations are collected.
     pub checking: Option<usize>,
+    /// Samples of a reference batch whose layers say nothing else: the first `train`'s minibatch.
+    pub reference_batch: usize,
+    /// Networks whose reference batch a `train` so far draws.
+    pub drawn: BTreeSet<usize>,
+    /// Those that are still to be drawn.
+    pub pending: BTreeSet<usize>,
     /// Names of pictures.
     pub pictures: BTreeSet<String>,
     /// Names of evaluations, by `train`.
@@ -312,6 +329,9 @@ impl<'m> Builder<'m> {
             fatal: false,
             inside: Vec::new(),
             checking: None,
+            reference_batch: 2,
+            drawn: BTreeSet::new(),
+            pending: BTreeSet::new(),
             pictures: BTreeSet::new(),
             numbers: BTreeSet::new(),
         }

@@ -265,7 +265,7 @@ impl<'m> Builder<'m> {
     /// A draw's value at this moment.
     pub fn draw(&mut self, d: &Draw<'m>) -> Value {
         let key = (d.name.name.clone(), self.moment.batch);
-        let shared = self.moment.update && d.per == Per::Iteration;
+        let shared = self.moment.update && d.per == Per::Iteration && self.moment.reference.is_none();
         if shared && let Some(v) = self.gx.draws.get(&key) {
             return v.clone();
         }
@@ -311,12 +311,15 @@ impl<'m> Builder<'m> {
 
     fn draw_batch(&mut self, d: &Draw<'m>, data: usize, field: usize) -> Value {
         let batch = self.moment.batch;
-        let line = match self.train.lines.iter().position(|(s, l)| *s == d.stmt && l.batch == batch) {
+        let of = self.moment.reference;
+        let line = match self.train.lines.iter().position(|(s, o, l)| (*s, *o, l.batch) == (d.stmt, of, batch)) {
             Some(i) => i,
             None => {
-                let first = !self.train.lines.iter().any(|(s, _)| *s == d.stmt);
+                let first = !self.train.lines.iter().any(|(s, o, _)| (*s, *o) == (d.stmt, of));
                 let mut path = format!("{}.draw {}", self.train.name, d.stmt);
-                if !first {
+                if let Some(net) = of {
+                    path.push_str(&format!(" for the reference of {}", self.model.networks[net].name.name));
+                } else if !first {
                     path.push_str(&format!(" of {batch}"));
                 }
                 if let Some(rows) = self.data[data].2.rows
@@ -338,13 +341,13 @@ impl<'m> Builder<'m> {
                     .map(|f| f.1)
                     .collect();
                 let line = DrawLine { data, fields, stream: philox::stream(&path), batch };
-                self.train.lines.push((d.stmt, line));
+                self.train.lines.push((d.stmt, of, line));
                 self.train.lines.len() - 1
             }
         };
         self.gx.fresh.resize(self.train.lines.len(), 0);
         let mark = format!("#{}", d.stmt);
-        let shared = d.per == Per::Iteration;
+        let shared = d.per == Per::Iteration && of.is_none();
         let known = if shared { self.gx.draws.get(&(mark.clone(), batch)) } else { self.moment.memo.get(&mark) };
         let fresh = match known {
             Some(Value::Num(k)) => *k as usize,
@@ -359,7 +362,7 @@ impl<'m> Builder<'m> {
                 k
             }
         };
-        let position = self.train.lines[line].1.fields.iter().position(|&f| f == field).unwrap_or(0);
+        let position = self.train.lines[line].2.fields.iter().position(|&f| f == field).unwrap_or(0);
         let name = self.data[data].2.fields[field].name.clone();
         let input: Name = format!("batch:{line}.{name}#{fresh}").into();
         if !self.gx.inputs.iter().any(|i| i.input == input) {

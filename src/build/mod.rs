@@ -8,6 +8,7 @@
 //!
 //! - `expr`, `call`, `arith`: expressions, calls, operators
 //! - `net`, `body`, `params`: applications, statements of bodies, parameters and their modifiers
+//! - `reference`: reference batches of virtual batch norms
 //! - `train`, `data`: players and their updates, draws
 //! - `samples`, `overlay`, `evaluate`: actions
 //!
@@ -25,6 +26,7 @@ mod net;
 mod overlay;
 mod params;
 pub mod program;
+mod reference;
 mod sample;
 mod samples;
 mod text;
@@ -57,6 +59,7 @@ pub fn build(
     let mut b = Builder::new(model, sources, schemas, consts);
     if let Some(first) = model.trains.first() {
         b.train.batch = b.batch_of(&first.item.stmts);
+        b.reference_batch = b.train.batch;
     } else {
         b.train.batch = 2;
     }

@@ -13,6 +13,9 @@ use crate::syntax::ast::{Arg, Network, ResultType, TypeExpr};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// Mean and variance of the virtual batch norms of a network over its reference batch, by path.
+pub(super) type Statistics = BTreeMap<String, (NodeId, NodeId)>;
+
 /// An application under way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct App {
@@ -22,6 +25,8 @@ pub(super) struct App {
     pub args: Vec<NodeId>,
     /// Statistics of this application are to be taken.
     pub count: bool,
+    /// Those of the reference batch; `None` also for the reference batch itself.
+    pub reference: Option<Rc<Statistics>>,
 }
 
 /// A step of a shape story.
@@ -97,7 +102,26 @@ impl<'m> Builder<'m> {
         args: &'m [Arg],
         span: Span,
     ) -> Value {
-        let decl: &'m Network = &self.model.networks[net.index];
+        let Some(args) = self.arguments(env, net.index, input, args, span) else { return Value::Error };
+        match self.apply(net, args) {
+            Some(r) => Value::Record(r),
+            None => {
+                debug_assert!(self.failed(), "an application failed without a word");
+                Value::Error
+            }
+        }
+    }
+
+    /// Written arguments of a network in the order of its inputs; `None` after a report.
+    pub fn arguments(
+        &mut self,
+        env: &mut Env<'m>,
+        index: usize,
+        input: Option<(Value, Span)>,
+        args: &'m [Arg],
+        span: Span,
+    ) -> Option<Vec<Tensor>> {
+        let decl: &'m Network = &self.model.networks[index];
         let name = &decl.name.name;
         let mut given: Vec<Option<(Value, Span)>> = vec![None; decl.inputs.len()];
         let mut next = 0;
@@ -161,19 +185,12 @@ impl<'m> Builder<'m> {
             );
             ok = false;
         }
-        self.check_network(net.index);
-        if !ok || self.nets[net.index].broken || self.fatal {
-            return Value::Error;
+        self.check_network(index);
+        if !ok || self.nets[index].broken || self.fatal {
+            return None;
         }
         let given: Vec<(Value, Span)> = given.into_iter().flatten().collect();
-        let Some(args) = self.inputs(decl, net.index, &given) else { return Value::Error };
-        match self.apply(net, args) {
-            Some(r) => Value::Record(r),
-            None => {
-                debug_assert!(self.failed(), "an application failed without a word");
-                Value::Error
-            }
-        }
+        self.inputs(decl, index, &given)
     }
 
     /// Checks arguments against the declared inputs.
@@ -244,16 +261,23 @@ impl<'m> Builder<'m> {
             ..key.clone()
         };
         let count = training && self.gx.counted.insert(canonical);
-        let app = App { net: net.clone(), args: key.args.clone(), count };
         let before = self.gx.graph.current_origin().clone();
-        let result = self.instantiate(app, args).map(Rc::new);
+        // Statistics of the reference batch come first; a network's check is its own reference.
+        let reference = match self.nets[net.index].reference {
+            Some(size) => self.reference_pass(net, size).map(Some),
+            None => Some(None),
+        };
+        let result = reference.and_then(|reference| {
+            let app = App { net: net.clone(), args: key.args.clone(), count, reference };
+            self.instantiate(app, args).map(Rc::new)
+        });
         self.gx.graph.set_origin(before);
         self.gx.apps.insert(key, result.clone());
         result
     }
 
     /// Builds a network's body.
-    fn instantiate(&mut self, app: App, args: Vec<Tensor>) -> Option<Record> {
+    pub fn instantiate(&mut self, app: App, args: Vec<Tensor>) -> Option<Record> {
         let index = app.net.index;
         let decl: &'m Network = &self.model.networks[index];
         let mut env =

@@ -8,7 +8,7 @@ use super::value::Value;
 use crate::diag::Diagnostic;
 use crate::graph::philox;
 use crate::graph::{Dist, Graph, Name, NodeId, Type};
-use crate::layers::{Class, Init, ParamRole, Scope, modifiers, table};
+use crate::layers::{Class, Init, LayerError, ParamRole, Reference, Scope, modifiers, table};
 use crate::source::Span;
 use crate::syntax::ast::{Expr, ExprKind, Modifier};
 use std::rc::Rc;
@@ -343,6 +343,32 @@ impl Scope for LayerScope<'_, '_> {
             self.b.gx.states.insert(full.clone(), value);
             self.b.gx.stands_for.insert(value, full);
         }
+    }
+
+    fn reference(&mut self, size: Option<usize>) -> Result<Reference, LayerError> {
+        let app = self.app.clone().unwrap_or_default();
+        let size = size.unwrap_or(self.b.reference_batch);
+        let known = *self.b.nets[app.net.index].reference.get_or_insert(size);
+        if known != size {
+            return Err(LayerError::new(
+                "E0310",
+                format!("a network has one reference batch; this norm asks for {size} samples, one before it for {known}"),
+            )
+            .help("give all virtual batch norms of a network the same `size`"));
+        }
+        match &app.reference {
+            None => Ok(Reference::Itself),
+            Some(all) => match all.get(&self.path) {
+                Some(&(mean, var)) => Ok(Reference::Beside { mean, var, size }),
+                None => {
+                    Err(LayerError::new("E0465", format!("the reference batch does not reach `{}`", self.path)))
+                }
+            },
+        }
+    }
+
+    fn set_reference(&mut self, mean: NodeId, var: NodeId) {
+        self.b.gx.recorded.insert(self.path.clone(), (mean, var));
     }
 
     fn iteration(&mut self) -> NodeId {

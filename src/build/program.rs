@@ -91,6 +91,8 @@ pub struct TrainProgram {
     pub seed: u64,
     /// Data draws.
     pub lines: Vec<DrawLine>,
+    /// Run once before the first iteration, with iteration 0; its outputs are `state:…` that nothing else sets.
+    pub start: Option<Iteration>,
     /// Periods k_i of `minimize … every k_i`.
     pub periods: Vec<u64>,
     /// One for each mask that occurs.

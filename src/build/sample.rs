@@ -32,6 +32,9 @@ pub fn sample_chunk(
         return Err(d.help(format!("the spec has {}", names.join(", "))).into());
     };
     let n = n.clamp(1, 1 << 20);
+    if let Some(first) = model.trains.first() {
+        b.reference_batch = b.batch_of(&first.item.stmts);
+    }
     b.train.batch = n;
     for t in &model.trains {
         read_draws(&mut b, &t.item.stmts);

@@ -190,6 +190,7 @@ impl<'m> Builder<'m> {
                 break;
             }
         }
+        let start = self.start(&train.stmts);
         let lines = self.train.lines.len();
         for i in &mut iterations {
             i.fresh.resize(lines, 0);
@@ -208,7 +209,8 @@ impl<'m> Builder<'m> {
             batch,
             steps,
             seed,
-            lines: self.train.lines.iter().map(|l| l.1.clone()).collect(),
+            lines: self.train.lines.iter().map(|l| l.2.clone()).collect(),
+            start,
             periods,
             iterations,
             players: players.iter().map(|p| p.name.name.clone()).collect(),

@@ -81,6 +81,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     driver::initialise(&compiled, &mut exec, train.seed, Some(0));
     let wrong = |e: crate::train::RunError| compile::refused(&front.sources, &e.diagnostics(None));
     let loaders = driver::loaders(train, &data).map_err(wrong)?;
+    driver::start(train, &mut exec, &loaders).map_err(wrong)?;
     let it = &train.iterations[feed::variant(train, 1).map_err(wrong)?];
     let mut counters = vec![0; train.lines.len()];
     let mut pool = Vec::new();

@@ -48,6 +48,10 @@ pub(super) fn dump(args: &DumpArgs) -> Result<(), Failure> {
     }
     let compiled = compile::graphs(&front)?;
     for train in &compiled.trains {
+        if let Some(it) = &train.start {
+            super::print(&format!("; {} before the first iteration\n", train.name));
+            super::print(&stage(args, &it.graph));
+        }
         for it in &train.iterations {
             super::print(&format!("; {} iteration, batch {}, mask {:b}\n", train.name, train.batch, it.mask));
             super::print(&stage(args, &it.graph));

@@ -3,7 +3,10 @@
 use super::args::Bound;
 use super::value::{Fallible, tensor_of};
 use super::{LayerError, Scope, Signature, Tensor, Value};
-use super::{activation, attention, conv, function, linear, loss, noise, norm, pool, schedule, shape};
+use super::{
+    activation, attention, augment, conv, function, linear, loss, noise, norm, pairs, pool, schedule, shape,
+    virtual_norm,
+};
 
 /// A built-in that is not emitted here (networks, metrics, …): its caller must handle it.
 pub(super) fn unknown(sig: &Signature) -> LayerError {
@@ -41,6 +44,7 @@ pub fn emit(scope: &mut dyn Scope, sig: &'static Signature, input: Option<Value>
         ("conv" | "depthwise_conv", Some(x)) => conv::conv(scope, x, args)?,
         ("conv_transpose", Some(x)) => conv::conv_transpose(scope, x, args)?,
         ("batch_norm", Some(x)) => norm::batch_norm(scope, x, args)?,
+        ("virtual_batch_norm", Some(x)) => virtual_norm::virtual_batch_norm(scope, x, args)?,
         ("conditional_batch_norm", Some(x)) => norm::conditional_batch_norm(scope, x, args)?,
         ("instance_norm", Some(x)) => norm::instance_norm(scope, x, args)?,
         ("layer_norm", Some(x)) => norm::layer_norm(scope, x, args)?,
@@ -48,6 +52,11 @@ pub fn emit(scope: &mut dyn Scope, sig: &'static Signature, input: Option<Value>
         ("pixel_norm", Some(x)) => norm::pixel_norm(scope, x, args)?,
         ("adain", Some(x)) => norm::adain(scope, x, args)?,
         ("minibatch_stddev", Some(x)) => norm::minibatch_stddev(scope, x, args)?,
+        ("minibatch_discrimination", Some(x)) => pairs::minibatch_discrimination(scope, x, args)?,
+        ("top_k", Some(x)) => pairs::top_k(scope, x, args)?,
+        ("color_jitter", Some(x)) => augment::color_jitter(scope, x)?,
+        ("translate", Some(x)) => augment::translate(scope, x, args)?,
+        ("cutout", Some(x)) => augment::cutout(scope, x, args)?,
         ("flatten", Some(x)) => shape::flatten(scope, x)?,
         ("reshape", Some(x)) => shape::reshape(scope, x, args)?,
         ("permute", Some(x)) => shape::permute(scope, x, args)?,

@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod args;
 mod attention;
+mod augment;
 mod conv;
 pub mod distributions;
 pub mod emit;
@@ -18,11 +19,13 @@ pub mod modifiers;
 mod noise;
 pub mod norm;
 pub mod optimiser;
+mod pairs;
 mod pool;
 mod schedule;
 mod shape;
 pub mod table;
 pub mod value;
+pub mod virtual_norm;
 
 pub use emit::emit;
 
@@ -131,6 +134,22 @@ pub enum ParamRole {
     Plain,
 }
 
+/// What a virtual batch norm goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// This is the reference batch itself: it has its own statistics, which go to [`Scope::set_reference`].
+    Itself,
+    /// Beside a reference batch.
+    Beside {
+        /// Mean of this layer's channels over it, `[c]`.
+        mean: NodeId,
+        /// Biased variance, `[c]`.
+        var: NodeId,
+        /// Its number of samples.
+        size: usize,
+    },
+}
+
 /// What a layer may ask of its surroundings. `build` implements it; tests have a small one.
 pub trait Scope {
     /// The graph under construction.
@@ -148,6 +167,13 @@ pub trait Scope {
     fn set_state(&mut self, name: &str, value: NodeId);
     /// Noise of this application; graph shape as given (batch included where per sample).
     fn noise(&mut self, dist: Dist, shape: &[usize]) -> NodeId;
+    /// The reference batch of this layer's network; `size` as the layer says, else as many samples as a minibatch has.
+    ///
+    /// # Errors
+    /// Another layer of the network asks for another size.
+    fn reference(&mut self, size: Option<usize>) -> Result<Reference, LayerError>;
+    /// This layer's mean and variance over the reference batch, `[c]` each.
+    fn set_reference(&mut self, mean: NodeId, var: NodeId);
     /// The iteration, `u32[]`, 1 in the first: what schedules read.
     fn iteration(&mut self) -> NodeId {
         self.graph().input("iteration", Type::u32([]))

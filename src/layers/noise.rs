@@ -25,7 +25,8 @@ fn extent(s: &mut dyn Scope, a: &Bound) -> Fallible<(bool, Vec<usize>)> {
     }
 }
 
-fn draw(s: &mut dyn Scope, dist: Dist, sample: bool, shape: &[usize], who: &str) -> Fallible<Tensor> {
+/// Noise of a shape, one a sample or common.
+pub(super) fn draw(s: &mut dyn Scope, dist: Dist, sample: bool, shape: &[usize], who: &str) -> Fallible<Tensor> {
     let mut full = if sample { vec![s.batch()] } else { vec![] };
     full.extend(shape);
     need_fits(&full, who)?;

@@ -23,7 +23,7 @@ pub fn inverse_root(g: &mut Graph, var: NodeId, eps: f64) -> NodeId {
 }
 
 /// A vector spread along `axis` of a tensor of `rank` axes.
-fn along(g: &mut Graph, v: NodeId, axis: usize, rank: usize) -> NodeId {
+pub(super) fn along(g: &mut Graph, v: NodeId, axis: usize, rank: usize) -> NodeId {
     let n = g.shape(v).iter().product();
     let mut shape = vec![1; rank];
     shape[axis] = n;
@@ -31,19 +31,27 @@ fn along(g: &mut Graph, v: NodeId, axis: usize, rank: usize) -> NodeId {
 }
 
 /// `centred * (inverse * scale) + shift`, so that only one product and one sum run over all elements.
-fn affine(g: &mut Graph, centred: NodeId, inverse: NodeId, scale: Option<NodeId>, shift: Option<NodeId>) -> NodeId {
+pub(super) fn affine(
+    g: &mut Graph,
+    centred: NodeId,
+    inverse: NodeId,
+    scale: Option<NodeId>,
+    shift: Option<NodeId>,
+) -> NodeId {
     let factor = scale.map_or(inverse, |f| g.mul(inverse, f));
     let y = g.mul(centred, factor);
     shift.map_or(y, |b| g.add(y, b))
 }
 
-fn scale_shift(s: &mut dyn Scope, shape: &[usize]) -> (NodeId, NodeId) {
+/// `scale` and `shift` of a norm.
+pub(super) fn scale_shift(s: &mut dyn Scope, shape: &[usize]) -> (NodeId, NodeId) {
     let scale = s.param("scale", shape, ParamRole::Scale, Init::Constant(1.0));
     let shift = s.param("shift", shape, ParamRole::Shift, Init::Constant(0.0));
     (scale, shift)
 }
 
-fn channels(x: &Tensor, who: &str) -> Fallible<usize> {
+/// Number of channels of `[c, …]`.
+pub(super) fn channels(x: &Tensor, who: &str) -> Fallible<usize> {
     need_real(x, who)?;
     x.shape.first().copied().ok_or_else(|| {
         LayerError::new("E0301", format!("{who} takes channels [c, …]; found a single number []"))

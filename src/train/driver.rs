@@ -70,6 +70,22 @@ pub fn initialise<E: Executor>(compiled: &Compiled, exec: &mut E, seed: u64, res
     }
 }
 
+/// Runs what a `train` computes once before its first iteration.
+///
+/// # Errors
+/// Data that cannot be read, and what the executor says.
+pub fn start<E: Executor>(train: &TrainProgram, exec: &mut E, loaders: &[Arc<Loader>]) -> Result<(), RunError> {
+    let Some(it) = &train.start else { return Ok(()) };
+    let batches = feed::batches(it, loaders, &vec![0; train.lines.len()])?;
+    let mut program = exec.compile(&it.graph)?;
+    let seed = HostTensor::u32([2], key(train.seed).to_vec());
+    let count = HostTensor::u32([], vec![0]);
+    let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
+    inputs.extend(it.inputs.iter().zip(&batches).map(|(i, t)| (&*i.input, t)));
+    exec.run(&mut program, &inputs)?;
+    Ok(())
+}
+
 struct Running<P> {
     programs: Programs<P>,
     iterations: Vec<Option<P>>,
@@ -133,6 +149,9 @@ impl<E: Executor> Trainer<'_, E> {
             return Ok(false);
         }
         let loaders = loaders(train, self.data)?;
+        if run.position.step == 0 {
+            start(train, self.exec, &loaders)?;
+        }
         let steps = run.position.step + 1..=train.steps;
         let counters = run.position.minibatches.clone();
         let stopped =

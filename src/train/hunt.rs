@@ -1,7 +1,7 @@
 //! Where a NaN was born: replays the run from the last checkpoint, which ends at the same step with the same bits,
 //! and asks the executor which node of that iteration first left the finite numbers.
 
-use super::driver::{Trainer, Ui, initialise};
+use super::driver::{Trainer, Ui, initialise, start};
 use super::error::RunError;
 use super::{checkpoint, feed, key};
 use crate::build::program::TrainProgram;
@@ -47,6 +47,9 @@ pub fn birth<E: Executor>(
         return Ok(format!(" (its origin is not sought: the last checkpoint is {} steps back)", step - at));
     }
     ui.note(&format!("replaying {} steps to find where it began", step - at));
+    if at == 0 {
+        start(train, trainer.exec, loaders)?;
+    }
     let mut programs: Vec<Option<E::Program>> = train.iterations.iter().map(|_| None).collect();
     for s in at + 1..=step {
         let v = feed::variant(train, s)?;

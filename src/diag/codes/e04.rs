@@ -240,6 +240,16 @@ that are known when compiling; `epochs` needs data with a known number of rows.
 ",
     },
     Entry {
+        code: "E0465",
+        title: "a reference batch that cannot be drawn",
+        text: "\
+A virtual batch norm goes by a reference batch that is drawn once, before the first iteration: the first samples of what
+the network is applied to where the `train` applies it first. So the `train` must apply the network by its name, and a
+network with a virtual batch norm cannot be applied within another network: what it sees there changes as that one
+learns. Write its layers as a block instead.
+",
+    },
+    Entry {
         code: "E0490",
         title: "a trick that is not available yet",
         text: "\

@@ -2,7 +2,7 @@
 
 use super::sig;
 use crate::layers::ArgKind::{
-    Any, Bool, Column, Data, Enum, Int, Ints, Network, Number, Numbers, Optimiser, Str, Tensor,
+    Any, Bool, Column, Data, Enum, Int, Ints, Network, Number, Numbers, Optimiser, Schedule, Str, Tensor,
 };
 use crate::layers::Signature;
 
@@ -77,31 +77,30 @@ macro_rules! trick {
 
 pub(super) static TRICKS: &[Signature] = &[
     trick!("one_sided_label_smoothing" ("real": Number, = "0.9";) "target of real samples (Salimans et al. 2016)"),
-    trick!("label_flip" ("p": Number;) "exchanges targets with probability p").later(),
-    trick!("instance_noise" ("sigma": Any; "until": Int, = "";) "noise on what the judge sees (Sønderby et al. 2017)").later(),
+    trick!("label_flip" ("p": Number;) "exchanges the judge's targets with probability p (Chintala et al. 2016)"),
+    trick!("instance_noise" ("sigma": Any; "until": Int, = "";) "noise on what the judge sees, decaying to none (Sønderby et al. 2017)"),
     sig!(Trick "diff_augment" none ("of": Any, = ""; "augmentations": Enum(AUGMENTATIONS), = "")
         "random, differentiable changes of what the judge sees (Zhao et al. 2020)")
-    .variadic()
-    .later(),
-    trick!("pack" ("m": Int;) "the judge sees m samples together (Lin et al. 2018)").later(),
+    .variadic(),
+    trick!("pack" ("m": Int;) "the judge sees m samples together (Lin et al. 2018)"),
     trick!("experience_replay" ("capacity": Int; "share": Number, = "0.5";) "the judge also sees older fakes").later(),
     trick!("past_players" ("keep": Int; "every": Int; "swap_each": Int, = ""; "for": Int, = "1";)
         "now and then a past snapshot takes the opponent's place").later(),
     trick!("batch_statistics" ("stats": Enum(STATISTICS);) "whose statistics the judge's batch norms use").later(),
-    trick!("virtual_batch_norm" ("net": Network;) "replaces batch norms by virtual ones (Salimans et al. 2016)").later(),
+    trick!("virtual_batch_norm" ("net": Network;) "replaces batch norms by virtual ones (Salimans et al. 2016)"),
     trick!("gradient_penalty" ("lambda": Number, = "10"; "every": Int, = "";)
         "gradients of norm 1 between real and fake (Gulrajani et al. 2017)"),
     trick!("r1" ("gamma": Number, = "10"; "every": Int, = "";) "gradient penalty on reals (Mescheder et al. 2018)"),
     trick!("r2" ("gamma": Number, = "10"; "every": Int, = "";) "gradient penalty on fakes (Mescheder et al. 2018)"),
     trick!("historical_averaging" ("weight": Number;) "stays near the mean of past parameters (Salimans et al. 2016)").later(),
-    trick!("feature_matching" ("tap": Any; "weight": Number, = "1";) "batch means of a tap agree (Salimans et al. 2016)").later(),
-    trick!("top_k" ("fraction": Number;) "only the best fakes teach the generator (Sinha et al. 2020)").later(),
+    trick!("feature_matching" ("tap": Any; "weight": Number, = "1";) "batch means of a tap agree (Salimans et al. 2016)"),
+    trick!("top_k" ("fraction": Schedule;) "only the best fakes teach the generator (Sinha et al. 2020)"),
     trick!("unrolled" ("steps": Int; "order": Enum(ORDER), = "full"; "using": Optimiser, = "";)
         "the generator sees its judge some steps ahead (Metz et al. 2017)").later(),
     trick!("two_time_scale" ("generator": Number; "discriminator": Number;) "two learning rates (Heusel et al. 2017)"),
     trick!("weight_clip" ("c": Number;) "weights of the judge stay in [-c, c] (Arjovsky et al. 2017)"),
     trick!("gradient_clip" ("c": Number;) "gradients of a player have at most this norm"),
-    trick!("accumulate" ("n": Int;) "an update's gradient is the mean over n microbatches").later(),
+    trick!("accumulate" ("n": Int;) "an update's gradient is the mean over n microbatches"),
     trick!("ema" ("net": Network; "decay": Number, = "0.999"; "start": Int, = "0";)
         "actions use averaged parameters"),
 ];

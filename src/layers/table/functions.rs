@@ -78,6 +78,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     sig!(Function "logmeanexp_batch" it () "log of the mean over the batch of exp(x), stable").crosses(),
     sig!(Function "argmax" it () "index of the largest, as a class"),
     sig!(Function "shuffle" it () "another sample's value").crosses(),
+    sig!(Function "top_k" it ("fraction": Any)
+        "x with a gradient from the largest samples only, this fraction of the batch (Sinha et al. 2020)").crosses(),
     // Losses
     sig!(Function "bce" it ("target": Any) "binary cross-entropy of a logit, elementwise"),
     sig!(Function "mse" it ("b": Any) "(a - b)^2, elementwise"),
@@ -95,6 +97,9 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     sig!(Function "gumbel" none ("shape": Ints, = ""; "like": Tensor, = "") "Gumbel noise -log(-log u)"),
     sig!(Function "bernoulli" it ("like": Tensor, = "") "1 with probability p, else 0; no gradient"),
     sig!(Function "sample_normal" it ("logvar": Any) "mu + exp(logvar / 2) * noise (Kingma & Welling 2014)"),
+    sig!(Function "color_jitter" it () "random brightness, saturation and contrast of pictures in [-1, 1] (Zhao et al. 2020)"),
+    sig!(Function "translate" it ("ratio": Number, = "0.125") "pictures moved at random, zeros come in (Zhao et al. 2020)"),
+    sig!(Function "cutout" it ("ratio": Number, = "0.5") "a rectangle at a random place is 0 (DeVries & Taylor 2017)"),
     // Time
     sig!(Function "ramp" none ("a": Number; "b": Number; "from": Int, = "0"; "to": Int, = "")
         "from a to b, linear in the iterations from..to"),

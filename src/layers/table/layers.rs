@@ -27,10 +27,8 @@ pub(super) static LAYERS: &[Signature] = &[
         "eval": Enum(EVAL), = "moving")
         "normalises each channel over batch and space (Ioffe & Szegedy 2015)")
     .crosses(),
-    sig!(Layer "virtual_batch_norm" it ("size": Int, = ""; "eps": Number, = "1e-5")
-        "normalises by a fixed reference batch and the sample itself (Salimans et al. 2016)")
-    .crosses()
-    .later(),
+    sig!(Layer "virtual_batch_norm" it ("size": Int, = ""; "eps": Number, = "1e-5"; "affine": Bool, = "true")
+        "normalises by a fixed reference batch and the sample itself (Salimans et al. 2016)"),
     sig!(Layer "conditional_batch_norm" it ("y": Tensor; "momentum": Number, = "0.1"; "eps": Number, = "1e-5";
         "eval": Enum(EVAL), = "moving")
         "batch norm whose scale and shift come from a class or a vector (de Vries et al. 2017)")
@@ -45,8 +43,7 @@ pub(super) static LAYERS: &[Signature] = &[
         "instance norm with scale and shift from a style vector (Huang & Belongie 2017)"),
     sig!(Layer "minibatch_discrimination" it ("kernels": Int; "dim": Int; "self": Bool, = "false")
         "appends how near the other samples of the batch are (Salimans et al. 2016)")
-    .crosses()
-    .later(),
+    .crosses(),
     sig!(Layer "self_attention" it ("heads": Int, = "1"; "key": Int, = ""; "value": Int, = "")
         "attention over positions with a gain that starts at 0 (Zhang et al. 2019)"),
     sig!(Layer "dropout" it ("p": Number, = "0.5"; "eval": Enum(SWITCH), = "off")
