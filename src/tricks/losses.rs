@@ -50,7 +50,12 @@ fn read_trick(name: &Ident, written: Option<&Args>, span: Span) -> Option<TrickU
         let value = match slot {
             args::Slot::Positional(i) => positional[*i],
             args::Slot::Named(i) => named[*i].1,
-            _ => continue,
+            args::Slot::Many(all) => {
+                let items = all.iter().map(|&i| positional[i].clone()).collect();
+                args.insert(p.name.to_string(), Expr { kind: ExprKind::List(items), span });
+                continue;
+            }
+            args::Slot::Default | args::Slot::Columns(_) => continue,
         };
         args.insert(p.name.to_string(), value.clone());
     }
@@ -150,6 +155,7 @@ fn read_loss(
         discriminator: scores.clone(),
         generator: scores,
         options: bound,
+        judge_options: BTreeMap::new(),
         judges,
         makers,
         judge_terms: Vec::new(),
@@ -244,7 +250,8 @@ fn part(work: &mut Work<'_>, loss: &LossUse, judge: bool) -> Vec<PlayerLine> {
     let scores = if judge { &loss.discriminator } else { &loss.generator };
     let mut map: BTreeMap<String, Expr> = BTreeMap::new();
     for (i, p) in loss.def.params.iter().enumerate() {
-        let value = match (i, loss.options.get(&p.name.name), &p.default) {
+        let own = loss.judge_options.get(&p.name.name).filter(|_| judge);
+        let value = match (i, own.or(loss.options.get(&p.name.name)), &p.default) {
             (0, ..) => scores.real.clone(),
             (1, ..) => scores.fake.clone(),
             (_, Some(given), _) => given.clone(),

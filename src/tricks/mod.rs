@@ -4,15 +4,27 @@
 //! expectations and settings. Tricks act by [`Phase`], not by textual order; within a phase in textual order. One file
 //! a trick; [`TRICKS`] is the list. Always holds: an expanded model prints as a spec that expands to itself.
 
+mod accumulate;
+mod bodies;
+mod copies;
+mod diff_augment;
+pub mod edits;
 mod ema;
+mod feature_matching;
 mod gradient_clip;
 mod gradient_penalty;
+mod instance_noise;
+mod label_flip;
 mod label_smoothing;
 mod lints;
 mod losses;
 mod make;
+mod pack;
 mod r1;
+mod seen;
+mod top_k;
 mod two_time_scale;
+mod virtual_batch_norm;
 mod weight_clip;
 pub mod work;
 
@@ -21,6 +33,7 @@ use crate::model::Model;
 use crate::model::consts::Consts;
 use crate::source::Span;
 use crate::syntax::ast::{PlayerLineKind, Train, TrainStmt, TrainStmtKind};
+use edits::Edits;
 use work::{TrickUse, Work};
 
 /// When a trick acts.
@@ -64,25 +77,25 @@ const fn trick(name: &'static str, phase: Phase, apply: Option<Apply>) -> Trick 
 /// All tricks by phase.
 pub const TRICKS: [Trick; 21] = [
     trick("one_sided_label_smoothing", Phase::Targets, Some(label_smoothing::apply)),
-    trick("label_flip", Phase::Targets, None),
-    trick("instance_noise", Phase::Inputs, None),
-    trick("diff_augment", Phase::Inputs, None),
-    trick("pack", Phase::Inputs, None),
+    trick("label_flip", Phase::Targets, Some(label_flip::apply)),
+    trick("instance_noise", Phase::Inputs, Some(instance_noise::apply)),
+    trick("diff_augment", Phase::Inputs, Some(diff_augment::apply)),
+    trick("pack", Phase::Inputs, Some(pack::apply)),
     trick("experience_replay", Phase::Opponents, None),
     trick("past_players", Phase::Opponents, None),
     trick("batch_statistics", Phase::Statistics, None),
-    trick("virtual_batch_norm", Phase::Statistics, None),
+    trick("virtual_batch_norm", Phase::Statistics, Some(virtual_batch_norm::apply)),
     trick("gradient_penalty", Phase::Terms, Some(gradient_penalty::apply)),
     trick("r1", Phase::Terms, Some(r1::r1)),
     trick("r2", Phase::Terms, Some(r1::r2)),
     trick("historical_averaging", Phase::Terms, None),
-    trick("feature_matching", Phase::Terms, None),
-    trick("top_k", Phase::Terms, None),
+    trick("feature_matching", Phase::Terms, Some(feature_matching::apply)),
+    trick("top_k", Phase::Terms, Some(top_k::apply)),
     trick("unrolled", Phase::Unrolling, None),
     trick("two_time_scale", Phase::Optimisers, Some(two_time_scale::apply)),
     trick("weight_clip", Phase::Optimisers, Some(weight_clip::apply)),
     trick("gradient_clip", Phase::Optimisers, Some(gradient_clip::apply)),
-    trick("accumulate", Phase::Optimisers, None),
+    trick("accumulate", Phase::Optimisers, Some(accumulate::apply)),
     trick("ema", Phase::Actions, Some(ema::apply)),
 ];
 
@@ -95,11 +108,13 @@ pub fn expand(model: &Model) -> Result<Model, Diagnostics> {
     let consts = Consts::new(model)?;
     let mut errors = Diagnostics::default();
     let mut out = model.clone();
+    let mut edits = Edits::default();
     for (i, train) in model.trains.iter().enumerate() {
-        let (stmts, warnings) = expand_train(model, &consts, &train.item, train.span, &mut errors);
+        let (stmts, warnings) = expand_train(model, &consts, &train.item, train.span, &mut edits, &mut errors);
         out.trains[i].item.stmts = stmts;
         out.warnings.extend(warnings);
     }
+    edits.apply(&mut out);
     out.losses.clear();
     if errors.has_errors() { Err(errors) } else { Ok(out) }
 }
@@ -109,9 +124,11 @@ fn expand_train(
     consts: &Consts,
     train: &Train,
     span: Span,
+    edits: &mut Edits,
     errors: &mut Diagnostics,
 ) -> (Vec<TrainStmt>, Diagnostics) {
     let (mut work, sugar) = Work::new(model, consts, train, errors);
+    work.edits = std::mem::take(edits);
     losses::read(&mut work, &sugar, errors);
     let read_all = !errors.has_errors();
     let uses = work.tricks.clone();
@@ -136,6 +153,7 @@ fn expand_train(
         objectives(&work, errors);
     }
     let warnings = if errors.has_errors() { Diagnostics::default() } else { lints::check(&work, span) };
+    *edits = work.edits;
     (work.stmts, warnings)
 }
 

@@ -1,5 +1,6 @@
 //! What tricks work on: one `train` taken apart into losses and core statements.
 
+use super::edits::Edits;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::consts::Consts;
 use crate::model::{Model, walk};
@@ -38,6 +39,8 @@ pub struct LossUse {
     pub generator: Scores,
     /// Options that were given, by name.
     pub options: BTreeMap<String, Expr>,
+    /// Options of the discriminator part only, before those above.
+    pub judge_options: BTreeMap<String, Expr>,
     /// Players that minimise the discriminator part.
     pub judges: Vec<String>,
     /// Players that minimise the generator part.
@@ -108,6 +111,8 @@ pub struct Work<'a> {
     pub losses: Vec<LossUse>,
     /// Its tricks.
     pub tricks: Vec<TrickUse>,
+    /// Networks and blocks as tricks have rewritten them.
+    pub edits: Edits,
     names: BTreeSet<String>,
     claims: BTreeMap<String, Span>,
 }
@@ -143,8 +148,16 @@ impl<'a> Work<'a> {
                 _ => {}
             }
         }
-        let work =
-            Self { model, consts, stmts, losses: Vec::new(), tricks: Vec::new(), names, claims: BTreeMap::new() };
+        let work = Self {
+            model,
+            consts,
+            stmts,
+            losses: Vec::new(),
+            tricks: Vec::new(),
+            edits: Edits::default(),
+            names,
+            claims: BTreeMap::new(),
+        };
         (work, sugar)
     }
 
@@ -158,6 +171,16 @@ impl<'a> Work<'a> {
         }
         self.names.insert(name.clone());
         name
+    }
+
+    /// Adds a train-level `let` behind the draws and lets that there are.
+    pub fn add_let(&mut self, name: &str, mut value: Expr) {
+        walk::restore_parens(&mut value);
+        let is_value = |s: &TrainStmt| matches!(s.kind, TrainStmtKind::Let(..) | TrainStmtKind::Draw { .. });
+        let at = self.stmts.iter().rposition(is_value).map_or(0, |i| i + 1);
+        let span = value.span;
+        let kind = TrainStmtKind::Let(vec![super::make::ident(name, span)], value);
+        self.stmts.insert(at, TrainStmt { doc: None, kind, span });
     }
 
     /// Notes that a trick sets `what`; an error if another one did.
@@ -375,7 +398,7 @@ pub fn updates(p: &Player) -> Vec<&str> {
 }
 
 /// Arguments of an application in the order of the inputs; `None` if they do not fit.
-fn in_order(network: &Network, args: &Args) -> Option<Vec<Expr>> {
+pub fn in_order(network: &Network, args: &Args) -> Option<Vec<Expr>> {
     let mut slots: Vec<Option<Expr>> = vec![None; network.inputs.len()];
     for (i, Arg { name, value }) in args.args.iter().enumerate() {
         let at = match name {
