@@ -1,6 +1,6 @@
 //! Source files, byte spans and line positions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Index of a file within a [`SourceMap`].
@@ -68,6 +68,12 @@ impl SourceMap {
     /// The text under a span.
     pub fn text(&self, span: Span) -> &str {
         self.file(span.file).text.get(span.start as usize..span.end as usize).unwrap_or("")
+    }
+
+    /// The folder that relative paths under a span start from.
+    pub fn folder(&self, span: Span) -> PathBuf {
+        let file = self.files.get(span.file.0 as usize);
+        file.and_then(|f| f.path.parent()).unwrap_or(Path::new("")).to_path_buf()
     }
 
     /// 1-based line and column (in characters) of a byte of a file.

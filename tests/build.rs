@@ -392,3 +392,31 @@ fn samples_of_a_network() {
     assert_eq!(chunk.graph.shape(chunk.graph.outputs[0].1), [6, 1, 28, 28]);
     assert!(sample_chunk(&model, &sources, &fake_schema, "H", 6).is_err());
 }
+
+/// Warnings that a spec which is meant to be right does not have: all that know the field.
+#[test]
+fn no_false_alarms() {
+    let lints = |code: &str| (code.starts_with("W04") && code < "W0450") || code >= "W0455";
+    for path in ["examples", "tests/bench", "tests/train", "tests/specs"].into_iter().flat_map(specs) {
+        let mut sources = SourceMap::default();
+        let reader = |p: &Path| std::fs::read_to_string(p);
+        let model = load(&path, &mut sources, &reader, &Options::default());
+        // What this version does not compile yet is refused, whatever it would warn about.
+        let Ok(model) = model.and_then(|m| expand(&m)) else { continue };
+        let mut found = model.warnings.clone();
+        if let Ok((_, w)) = build(&model, &sources, &fake_schema) {
+            found.extend(w);
+        }
+        let alarms: Vec<_> = found.items().iter().filter(|d| lints(d.code)).collect();
+        assert!(alarms.is_empty(), "{}\n{}", path.display(), render(&sources, &found, false));
+    }
+}
+
+/// Specs of a folder.
+fn specs(folder: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(crate::support::repo(folder)).expect("a folder");
+    let mut all: Vec<_> = entries.map(|e| e.expect("an entry").path()).collect();
+    all.retain(|p| p.extension().is_some_and(|e| e == "gan"));
+    all.sort();
+    all
+}

@@ -17,7 +17,7 @@ const STEPS: u64 = 2;
 fn run<E: Executor>(c: &Compiled, exec: &mut E) -> Result<Vec<(String, Vec<f64>)>, ExecError> {
     let train = &c.trains[0];
     driver::initialise(c, exec, 1, None);
-    driver::initialise(c, exec, 1, Some(0));
+    (0..c.trains.len()).for_each(|t| driver::initialise(c, exec, 1, Some(t)));
     let data: Vec<_> = c.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("bundled data"))).collect();
     let loaders = driver::loaders(train, &data).expect("loaders");
     let mut counters = vec![0; train.lines.len()];
@@ -72,8 +72,10 @@ macro_rules! executors_agree {
 executors_agree! {
     dcgan "examples/dcgan.gan"
     lsgan "examples/lsgan.gan"
+    mnist_classifier "examples/mnist_classifier.gan"
     ring "examples/ring.gan"
     sngan "examples/sngan.gan"
+    stacked_mnist "examples/stacked_mnist.gan"
     wgan_gp "examples/wgan_gp.gan"
     small_ring "tests/train/ring.gan"
     small_digits "tests/train/digits.gan"

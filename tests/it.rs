@@ -16,6 +16,7 @@ mod language;
 mod layer_scope;
 mod layers;
 mod lowered;
+mod metrics;
 mod model;
 mod pairs;
 mod properties;

@@ -302,6 +302,10 @@ pub(super) struct Builder<'m> {
     pub drawn: BTreeSet<usize>,
     /// Those that are still to be drawn.
     pub pending: BTreeSet<usize>,
+    /// Parameters that an objective of a player that updates them reaches.
+    pub reached: HashSet<Name>,
+    /// Networks that players update, each with the first such player.
+    pub updated: BTreeMap<usize, Span>,
     /// Names of pictures.
     pub pictures: BTreeSet<String>,
     /// Names of evaluations, by `train`.
@@ -332,6 +336,8 @@ impl<'m> Builder<'m> {
             reference_batch: 2,
             drawn: BTreeSet::new(),
             pending: BTreeSet::new(),
+            reached: HashSet::new(),
+            updated: BTreeMap::new(),
             pictures: BTreeSet::new(),
             numbers: BTreeSet::new(),
         }

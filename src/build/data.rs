@@ -12,7 +12,6 @@ use crate::layers::{ArgKind, Class, Kind, Tensor, table};
 use crate::model::consts::number;
 use crate::source::Span;
 use crate::syntax::ast::{self, Expr, ExprKind, Ident, Per, PipeStage};
-use std::path::Path;
 
 impl<'m> Builder<'m> {
     /// A data set of the model, its schema read at first use: index among those in use.
@@ -94,10 +93,7 @@ impl<'m> Builder<'m> {
             let span = l.args.as_ref().map_or(l.name.span, |a| l.name.span.to(a.span));
             transforms.push(self.data_call(Class::Transform, &l.name.name, l.name.span, args, span)?);
         }
-        let base = match self.sources.files().get(at.file.0 as usize) {
-            Some(f) => f.path.parent().unwrap_or(Path::new("")).to_path_buf(),
-            None => Path::new("").to_path_buf(),
-        };
+        let base = self.sources.folder(at);
         Some(Pipeline { name: item.name.name.clone(), span: item.span, base, source, transforms })
     }
 
@@ -199,7 +195,8 @@ impl<'m> Builder<'m> {
         Value::Tensor(self.row_input(data, f))
     }
 
-    fn row_input(&mut self, data: usize, field: usize) -> Tensor {
+    /// Rows of a field in order, as an input of an action's graph.
+    pub fn row_input(&mut self, data: usize, field: usize) -> Tensor {
         let (set, f) = (&self.data[data].1.name, &self.data[data].2.fields[field].name);
         let input: Name = format!("rows:{set}.{f}").into();
         if !self.moment.rows.iter().any(|r| r.0 == input) {

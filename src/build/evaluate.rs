@@ -8,20 +8,15 @@ use super::expr::Env;
 use super::program::{Accumulator, Action, Chunk, Evaluate, Every, Expect, Metric};
 use super::text;
 use super::train::Plan;
-use super::value::{Record, Value, common, describe, shape_text};
-use crate::data::FieldType;
+use super::value::{Value, common, describe};
 use crate::diag::Diagnostic;
 use crate::graph::{DType, Graph, Name, NodeId, Op, Type};
-use crate::layers::args::{Slot, bind_names};
-use crate::layers::{Kind, Signature, Tensor};
+use crate::layers::{Kind, Tensor};
 use crate::source::Span;
-use crate::syntax::ast::{Arg, Expr, ExprKind, Ident};
+use crate::syntax::ast::{Expr, ExprKind, Ident};
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
-/// Most samples of one evaluation.
-const MAX_SAMPLES: usize = 1 << 24;
 /// Most numbers that a metric holds in memory.
 const MAX_HELD: usize = 1 << 30;
 /// Samples of an evaluation that says nothing else.
@@ -67,8 +62,11 @@ impl<'m> Builder<'m> {
             (None, Some(rows)) => rows,
             (None, None) => DEFAULT_SAMPLES,
         };
-        for &(_, id) in &self.moment.metric_values {
-            let width: usize = self.gx.graph.node(id).ty.shape[1..].iter().product();
+        for acc in first.accumulators.iter().filter(|a| a.metric.holds()) {
+            let graph = &first.chunk.graph;
+            let of = |o: &&(Name, NodeId)| o.0 == acc.output;
+            let shape = graph.outputs.iter().find(of).map(|o| graph.shape(o.1)).unwrap_or_default();
+            let width: usize = shape.iter().skip(1).product();
             if width.saturating_mul(samples) > MAX_HELD {
                 let title = format!("{samples} samples of {width} numbers are more than a metric holds in memory");
                 self.error(
@@ -79,6 +77,7 @@ impl<'m> Builder<'m> {
                 );
                 return None;
             }
+            self.few_samples(&acc.metric, width, samples, span);
         }
         let full = self.train.batch.min(samples);
         let rest = samples % full;
@@ -245,188 +244,6 @@ impl<'m> Builder<'m> {
             self.moment.means.push((t.node, mean));
         }
         Value::Tensor(t)
-    }
-
-    /// A metric within `evaluate`.
-    pub fn metric(
-        &mut self,
-        env: &mut Env<'m>,
-        sig: &'static Signature,
-        input: (Value, Span),
-        args: &'m [Arg],
-        span: Span,
-    ) -> Value {
-        if !sig.available {
-            return self.unavailable(sig.name, span);
-        }
-        let positional: Vec<&'m Arg> = args.iter().filter(|a| a.name.is_none()).collect();
-        let named: Vec<&'m Arg> = args.iter().filter(|a| a.name.is_some()).collect();
-        let names: Vec<&str> = named.iter().filter_map(|a| a.name.as_ref()).map(|n| n.name.as_str()).collect();
-        let slots = match bind_names(sig, positional.len(), &names) {
-            Ok(s) => s,
-            Err(errors) => {
-                for e in errors {
-                    let (message, help) = e.message(sig, &names);
-                    self.report(Diagnostic::error("E0206", message).at(span, "in this metric").help(help));
-                }
-                return Value::Error;
-            }
-        };
-        let find = |name: &str| -> Option<&'m Expr> {
-            let (i, _) = sig.param(name)?;
-            match slots[i] {
-                Slot::Positional(k) => Some(&positional[k].value),
-                Slot::Named(k) => Some(&named[k].value),
-                Slot::Default | Slot::Many(_) | Slot::Columns(_) => None,
-            }
-        };
-        if let Some(e) = find("samples") {
-            let n = match self.eval(env, e) {
-                Value::Error => return Value::Error,
-                Value::Num(v) if v.fract() == 0.0 && v >= 1.0 && v <= MAX_SAMPLES as f64 => v as usize,
-                other => {
-                    let found = other.describe();
-                    let title = format!("`samples` is a whole number from 1 to {MAX_SAMPLES}");
-                    return self.error("E0458", e.span, title, format!("this is {found}"));
-                }
-            };
-            if self.moment.samples.is_some_and(|m| m != n) {
-                return self.error(
-                    "E0458",
-                    e.span,
-                    "two numbers of samples in one evaluation",
-                    "another one before",
-                );
-            }
-            self.moment.samples = Some(n);
-        }
-        let Some(x) = self.tensor(&input.0, input.1) else { return Value::Error };
-        if sig.name == "accuracy" {
-            let Some(e) = find("y") else { return Value::Error };
-            return self.accuracy(env, &x, input.1, e, span);
-        }
-        let Some(data) = find("data") else { return Value::Error };
-        if x.kind != Kind::Real || !x.sample {
-            let found = describe(&x);
-            return self.error(
-                "E0458",
-                input.1,
-                format!("`{}` takes real samples", sig.name),
-                format!("this is {found}"),
-            );
-        }
-        let i = self.moment.metrics.len();
-        let output: Name = format!("metric{i}").into();
-        if sig.name == "swd" {
-            let Some((data, field)) = self.data_of(data, true) else { return Value::Error };
-            let Some(field) = field else { return Value::Error };
-            let have = match &self.data[data].2.fields[field].ty {
-                FieldType::Real(s) => shape_text(s),
-                FieldType::Class(k) => format!("class({k})"),
-            };
-            if have != shape_text(&x.shape) {
-                let found = describe(&x);
-                return self.report(
-                    Diagnostic::error("E0458", "`swd` compares samples of one shape")
-                        .at(input.1, format!("this is {found}"))
-                        .label(span, format!("the data has {have}")),
-                );
-            }
-            let result = self.placeholder(&output);
-            let metric = Metric::Swd { data, field };
-            self.moment.metrics.push(Accumulator { output: output.clone(), metric, results: vec![output.clone()] });
-            self.moment.metric_values.push((output, x.node));
-            return Value::Tensor(result);
-        }
-        let Some((set, _)) = self.data_of(data, false) else { return Value::Error };
-        if self.data[set].2.modes.is_none() {
-            let name = self.data[set].1.name.clone();
-            return self.report(
-                Diagnostic::error("E0458", format!("the modes of `{name}` are not known"))
-                    .at(data.span, "not a set with known modes")
-                    .help("`modes` is for ring, grid and the like; for pictures use `swd`"),
-            );
-        }
-        let dims = self.data[set].2.modes.as_ref().and_then(|m| m.centres.first()).map_or(0, Vec::len);
-        if x.shape != [dims] {
-            let found = describe(&x);
-            return self.error(
-                "E0458",
-                input.1,
-                format!("`modes` takes points [{dims}]"),
-                format!("this is {found}"),
-            );
-        }
-        let names = ["modes", "hq", "reverse_kl"];
-        let results: Vec<Name> = names.iter().map(|n| format!("{output}.{n}").into()).collect();
-        let outputs = names.iter().zip(&results).map(|(n, r)| (n.to_string(), self.placeholder(r))).collect();
-        self.moment.metrics.push(Accumulator {
-            output: output.clone(),
-            metric: Metric::Modes { data: set },
-            results,
-        });
-        self.moment.metric_values.push((output, x.node));
-        Value::Record(Rc::new(Record { outputs, taps: vec![] }))
-    }
-
-    fn accuracy(&mut self, env: &mut Env<'m>, x: &Tensor, at: Span, y: &'m Expr, span: Span) -> Value {
-        let v = self.eval(env, y);
-        let Some(label) = self.tensor(&v, y.span) else { return Value::Error };
-        let classes = match (label.kind, &x.shape[..]) {
-            (Kind::Class(k), [n]) if k <= *n => Some(*n),
-            _ => None,
-        };
-        if classes.is_none() || !x.sample || !label.sample || x.kind != Kind::Real {
-            let (a, b) = (describe(x), describe(&label));
-            return self.report(
-                Diagnostic::error("E0458", "`accuracy` takes logits [k] and a label class(k)")
-                    .at(at, format!("this is {a}"))
-                    .label(y.span, format!("this is {b}")),
-            );
-        }
-        let batch = self.moment.batch;
-        let g = &mut self.gx.graph;
-        let best = g.argmax(x.node, &[1]);
-        let best = g.reshape(best, &[batch]);
-        let hit = g.eq(best, label.node);
-        let node = g.cast(hit, DType::F32);
-        self.mean_of_set(&Value::Tensor(super::value::sample(node, vec![])), at, span)
-    }
-
-    /// A data set, or one of its fields, as written.
-    fn data_of(&mut self, e: &'m Expr, with_field: bool) -> Option<(usize, Option<usize>)> {
-        let set = |b: &Self, n: &str| b.model.data.iter().position(|d| d.name.name == n);
-        match &e.kind {
-            ExprKind::Paren(inner) => self.data_of(inner, with_field),
-            ExprKind::Field(base, f) if with_field => {
-                if let ExprKind::Name(n) = &base.kind
-                    && let Some(i) = set(self, n)
-                {
-                    return self.data_field(i, f).map(|(d, f)| (d, Some(f)));
-                }
-                self.error("E0458", e.span, "a field of a data set is needed", "such as `test.image`");
-                None
-            }
-            ExprKind::Name(n) if !with_field => match set(self, n) {
-                Some(i) => self.use_data(i).map(|d| (d, None)),
-                None => {
-                    self.error("E0458", e.span, "a data set is needed", "not a data set");
-                    None
-                }
-            },
-            // A drawn name stands for the field it is drawn from.
-            ExprKind::Name(n) => match self.train.draws.iter().find(|d| d.name.name == *n).and_then(|d| d.field) {
-                Some((d, f)) => Some((d, Some(f))),
-                None => {
-                    self.error("E0458", e.span, "a field of a data set is needed", "such as `test.image`");
-                    None
-                }
-            },
-            _ => {
-                self.error("E0458", e.span, "a data set is needed", "not a data set");
-                None
-            }
-        }
     }
 
     /// `expect` lines.

@@ -10,7 +10,8 @@
 //! - `net`, `body`, `params`: applications, statements of bodies, parameters and their modifiers
 //! - `reference`: reference batches of virtual batch norms
 //! - `train`, `data`: players and their updates, draws
-//! - `samples`, `overlay`, `evaluate`: actions
+//! - `samples`, `overlay`, `evaluate`, `metric`: actions
+//! - `lints`: warnings about what was built
 //!
 //! [`program`] is the contract with the training loop.
 
@@ -22,6 +23,8 @@ mod data;
 mod evaluate;
 mod expr;
 mod extract;
+mod lints;
+mod metric;
 mod net;
 mod overlay;
 mod params;
@@ -84,6 +87,7 @@ pub fn build(
         ));
         b.report(d);
     }
+    b.unreached_parameters();
     if b.diags.has_errors() {
         return Err(in_order(&b.diags));
     }
@@ -101,8 +105,9 @@ pub fn build(
         .collect();
     let mut warnings = Diagnostics::default();
     b.diags.items().iter().filter(|d| d.severity == Severity::Warning).for_each(|d| warnings.push(d.clone()));
+    let pretrained = b.pretrained();
     let data = b.data.into_iter().map(|d| d.1).collect();
-    Ok((Compiled { tensors: b.decls, data, trains, networks }, warnings))
+    Ok((Compiled { tensors: b.decls, data, trains, networks, pretrained }, warnings))
 }
 
 /// In textual order. Of arguments that do not fit one input in the same way the first is shown: all have one cause.

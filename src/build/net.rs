@@ -194,7 +194,7 @@ impl<'m> Builder<'m> {
     }
 
     /// Checks arguments against the declared inputs.
-    fn inputs(&mut self, decl: &'m Network, index: usize, given: &[(Value, Span)]) -> Option<Vec<Tensor>> {
+    pub fn inputs(&mut self, decl: &'m Network, index: usize, given: &[(Value, Span)]) -> Option<Vec<Tensor>> {
         let types = self.nets[index].inputs.clone();
         let mut all = Vec::new();
         for (((v, at), (name, kind, shape)), input) in given.iter().zip(&types).zip(&decl.inputs) {

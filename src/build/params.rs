@@ -3,14 +3,14 @@
 use super::ctx::{Builder, MAX_ELEMENTS, elements};
 use super::expr::Env;
 use super::net::App;
-use super::program::TensorDecl;
+use super::program::{Pretrained, TensorDecl};
 use super::value::Value;
 use crate::diag::Diagnostic;
 use crate::graph::philox;
 use crate::graph::{Dist, Graph, Name, NodeId, Type};
 use crate::layers::{Class, Init, LayerError, ParamRole, Reference, Scope, modifiers, table};
 use crate::source::Span;
-use crate::syntax::ast::{Expr, ExprKind, Modifier};
+use crate::syntax::ast::{self, Expr, ExprKind, Modifier};
 use std::rc::Rc;
 
 /// Modifiers in force.
@@ -79,6 +79,15 @@ impl<'m> Builder<'m> {
                 }
                 continue;
             }
+            if name == "pretrained" {
+                if !self.model.networks.iter().any(|n| std::ptr::eq(&n.with[..], with)) {
+                    self.error("E0461", m.name.span, "`pretrained` is for whole networks", "on a layer");
+                } else if path_of_run(m).is_none() {
+                    let title = "`pretrained` takes a path, written as a string";
+                    self.error("E0461", m.name.span, title, "such as `pretrained(\"runs/classifier-1\")`");
+                }
+                continue;
+            }
             let args = m.args.as_ref().map_or(&[][..], |a| &a.args[..]);
             let span = m.args.as_ref().map_or(m.name.span, |a| m.name.span.to(a.span));
             let Some(bound) = self.bind(env, sig, args, span) else { continue };
@@ -132,6 +141,20 @@ impl<'m> Builder<'m> {
             }
         }
         mods
+    }
+
+    /// Networks that start from the tensors of another run.
+    pub fn pretrained(&self) -> Vec<Pretrained> {
+        let mut out = Vec::new();
+        for n in &self.model.networks {
+            for (file, span) in n.with.iter().filter(|m| m.name.name == "pretrained").filter_map(path_of_run) {
+                let own = format!("{}.", n.name.name);
+                let tensors = (0..self.decls.len()).filter(|&i| self.decls[i].name.starts_with(&own)).collect();
+                let path = self.sources.folder(span).join(file);
+                out.push(Pretrained { path, span, tensors, values: Vec::new() });
+            }
+        }
+        out
     }
 
     /// A parameter path, written as a string or as names with dots.
@@ -308,6 +331,14 @@ impl<'m> Builder<'m> {
         }
         self.gx.normed.insert(key, result.weight);
         result.weight
+    }
+}
+
+/// The path that a `pretrained` names.
+fn path_of_run(m: &Modifier) -> Option<(&str, Span)> {
+    match m.args.as_ref().map(|a| &a.args[..]) {
+        Some([ast::Arg { value: Expr { kind: ExprKind::Str(path), span }, .. }]) => Some((path, *span)),
+        _ => None,
     }
 }
 

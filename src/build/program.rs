@@ -1,9 +1,10 @@
 //! What `build` makes of a model: graphs with everything that the training loop needs to feed and read them.
 
 use crate::data::Pipeline;
-use crate::graph::{Graph, Name, Type};
+use crate::graph::{Graph, HostTensor, Name, Type};
 use crate::layers::{Init, ParamRole};
 use crate::source::Span;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A whole spec, ready to train.
@@ -17,6 +18,21 @@ pub struct Compiled {
     pub trains: Vec<TrainProgram>,
     /// Networks, for `describe` and `sample`.
     pub networks: Vec<NetworkInfo>,
+    /// Networks that start from the tensors of another run.
+    pub pretrained: Vec<Pretrained>,
+}
+
+/// `with pretrained("path")` of a network.
+#[derive(Clone, Debug)]
+pub struct Pretrained {
+    /// A run folder or a `.safetensors` file.
+    pub path: PathBuf,
+    /// Place of the modifier.
+    pub span: Span,
+    /// Indices into [`Compiled::tensors`].
+    pub tensors: Vec<usize>,
+    /// Their values, once they are read.
+    pub values: Vec<HostTensor>,
 }
 
 /// A persistent tensor.
@@ -178,11 +194,47 @@ pub enum Metric {
         /// Field index.
         field: usize,
     },
+    /// Fréchet distance of features of the samples and of data, which output `real` holds.
+    Frechet {
+        /// Output with the data's features.
+        real: Name,
+    },
     /// Mode coverage of a set with known modes.
     Modes {
         /// Data index.
         data: usize,
     },
+    /// Coverage of combinations of classes; the output is the number of each sample's combination.
+    StackedModes {
+        /// How many there are.
+        count: usize,
+    },
+    /// Peak signal-to-noise ratio against output `other`.
+    Psnr {
+        /// Output with the other pictures.
+        other: Name,
+        /// White minus black.
+        span: f64,
+    },
+    /// Structural similarity with output `other`.
+    Ssim {
+        /// Output with the other pictures.
+        other: Name,
+        /// White minus black.
+        span: f64,
+    },
+}
+
+impl Metric {
+    /// Whether all samples are held until the last chunk.
+    pub fn holds(&self) -> bool {
+        match self {
+            Metric::Swd { .. } | Metric::Frechet { .. } | Metric::Modes { .. } | Metric::StackedModes { .. } => {
+                true
+            }
+            Metric::Mean | Metric::Psnr { .. } | Metric::Ssim { .. } => false,
+        }
+    }
 }
 
 /// One accumulator of an evaluation.

@@ -191,6 +191,7 @@ impl<'m> Builder<'m> {
             }
         }
         let start = self.start(&train.stmts);
+        self.output_ranges(players.iter().flat_map(|p| p.nets.clone()));
         let lines = self.train.lines.len();
         for i in &mut iterations {
             i.fresh.resize(lines, 0);
@@ -531,6 +532,10 @@ impl<'m> Builder<'m> {
         let found = crate::grad::grad(&mut self.gx.graph, loss, None, &wrt);
         if total.is_some() {
             self.warn_unreached(p, &names, &found);
+        }
+        self.reached.extend(names.iter().zip(&found).filter(|(_, d)| d.is_some()).map(|(n, _)| n.clone()));
+        for &n in &p.nets {
+            self.updated.entry(n).or_insert(p.name.span);
         }
         let grads =
             found.iter().zip(&wrt).map(|(d, &w)| d.unwrap_or_else(|| self.gx.graph.zeros_like(w))).collect();

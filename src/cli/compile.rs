@@ -125,6 +125,11 @@ pub(super) fn open_data(front: &Front, compiled: &Compiled) -> Result<Vec<Arc<Da
     if errors.has_errors() { Err(refused(&front.sources, &errors)) } else { Ok(sets) }
 }
 
+/// Reads the tensors of pretrained networks.
+pub(super) fn pretrained(front: &Front, compiled: &mut Compiled) -> Result<(), Failure> {
+    crate::train::pretrained::load(compiled).map_err(|e| refused(&front.sources, &e.diagnostics(None)))
+}
+
 /// Texts of a spec as a run keeps them: main file first, the prelude left out.
 pub(super) fn stored(front: &Front) -> Vec<StoredSource> {
     front

@@ -110,6 +110,7 @@ fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
         return Err(Failure::Message(format!("`{}` has no `train`, so there is nothing to run", spec.display())));
     }
     let data = compile::open_data(&front, &compiled)?;
+    compile::pretrained(&front, &mut compiled)?;
     let folder = RunFolder::create(args.out.as_deref(), &compile::stem(spec), &record)
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
     go(args, &Job { front: &front, compiled: &compiled, data: &data, folder: &folder, record: &record, from: None })
@@ -149,6 +150,9 @@ fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
     }
     if loaded.is_none() && !args.quiet && !args.json {
         super::print("no checkpoint yet: starting from the beginning\n");
+    }
+    if loaded.is_none() {
+        compile::pretrained(&front, &mut compiled)?;
     }
     let from = loaded.as_ref();
     go(args, &Job { front: &front, compiled: &compiled, data: &data, folder: &folder, record: &record, from })

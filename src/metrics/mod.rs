@@ -1,9 +1,13 @@
 //! Metrics over samples in host memory, in f64, with fixed random directions: the same samples give the same number.
 
+mod frechet;
 mod pictures;
+mod stacked;
 mod wasserstein;
 
+pub use frechet::{MAX_FEATURES, frechet};
 pub use pictures::{psnr, ssim};
+pub use stacked::{StackedCoverage, stacked_modes};
 pub use wasserstein::{PROJECTIONS, sliced_wasserstein};
 
 use crate::data::Modes;

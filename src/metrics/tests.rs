@@ -73,3 +73,48 @@ fn likeness() {
     let expected = (2.0 * 0.25 * 0.75 + 1e-4) / (0.0625 + 0.5625 + 1e-4);
     assert!((ssim(&flat(0.25), &flat(0.75), 1.0).unwrap() - expected).abs() < 1e-9);
 }
+
+#[test]
+fn frechet_of_known_moments() {
+    let set = |rows: &[[f32; 2]]| HostTensor::f32(vec![rows.len(), 2], rows.concat());
+    let line = |v: &[f32]| HostTensor::f32(vec![v.len(), 1], v.to_vec());
+    // Means 0 and 4, variances 2 and 8: 16 + 2 + 8 - 2 sqrt(16).
+    assert!((frechet(&line(&[-1.0, 1.0]), &line(&[2.0, 6.0])).unwrap() - 18.0).abs() < 1e-9);
+    // Covariances diag(1, 4) and [[2, 1], [1, 2]] do not commute: of 2x2 matrices the root's trace is
+    // sqrt(tr + 2 sqrt(det)), here of their product [[2, 1], [4, 8]].
+    let (a, b) = (1.5f32.sqrt(), 6f32.sqrt());
+    let straight = set(&[[a, 0.0], [-a, 0.0], [0.0, b], [0.0, -b]]);
+    let (p, q) = (1.5, 0.75f32.sqrt());
+    let turned = set(&[[p, p], [-p, -p], [q, -q], [-q, q]]);
+    let want = 5.0 + 4.0 - 2.0 * (10.0 + 2.0 * 12f64.sqrt()).sqrt();
+    assert!((frechet(&straight, &turned).unwrap() - want).abs() < 1e-5);
+    assert!((frechet(&turned, &straight).unwrap() - want).abs() < 1e-5);
+    // A collapsed sampler has no covariance.
+    let one = set(&[[3.0, 4.0]; 5]);
+    assert!((frechet(&one, &turned).unwrap() - (25.0 + 4.0)).abs() < 1e-5);
+    // Fewer samples than features, and a feature that never changes.
+    let few = normals(3, 5, 0.0);
+    assert!(frechet(&few, &few).unwrap() < 1e-6);
+    let many = normals(4000, 30, 0.0);
+    let shifted = normals(4000, 30, 0.5);
+    assert!((frechet(&many, &shifted).unwrap() - 30.0 * 0.25).abs() < 1e-3);
+    assert!(frechet(&many, &few).is_err());
+    assert!(frechet(&line(&[1.0]), &line(&[1.0, 2.0])).is_err());
+    assert!(frechet(&line(&[f32::NAN, 1.0]), &line(&[1.0, 2.0])).unwrap().is_nan());
+}
+
+#[test]
+fn stacked() {
+    let perfect: Vec<f32> = (0..3000).map(|i| (i % 1000) as f32).collect();
+    assert_eq!(stacked_modes(&perfect, 1000).unwrap(), StackedCoverage { modes: 1000, kl: 0.0 });
+    let collapsed = stacked_modes(&[7.0; 50], 1000).unwrap();
+    assert_eq!(collapsed.modes, 1);
+    assert!((collapsed.kl - 1000f64.ln()).abs() < 1e-12);
+    // Shares 3/4 and 1/4 of 4: 3/4 ln 3 + 1/4 ln 1.
+    let some = stacked_modes(&[0.0, 3.0, 0.0, 0.0], 4).unwrap();
+    assert_eq!(some.modes, 2);
+    assert!((some.kl - 0.75 * 3f64.ln()).abs() < 1e-12);
+    for bad in [&[4.0][..], &[-1.0], &[0.5], &[f32::NAN], &[]] {
+        assert!(stacked_modes(bad, 4).is_err(), "{bad:?}");
+    }
+}

@@ -14,7 +14,9 @@ pub use load::{Options, PRELUDE, load};
 
 use crate::diag::Diagnostics;
 use crate::source::{FileId, Span};
-use crate::syntax::ast::{Block, Expr, ExprKind, File, Ident, Item, ItemKind, Loss, Network, Train};
+use crate::syntax::ast::{
+    Block, Body, Expr, ExprKind, File, Ident, Item, ItemKind, LayerCall, Loss, Network, PipeStage, StmtKind, Train,
+};
 use std::ops::{Deref, DerefMut};
 
 /// An item with its documentation and place in the whole text; reads like the item itself.
@@ -132,6 +134,18 @@ impl Model {
     /// A network by name.
     pub fn network(&self, name: &str) -> Option<&Entry<Network>> {
         self.networks.iter().find(|n| n.name.name == name)
+    }
+
+    /// The last layer that a body applies, through blocks.
+    pub fn last_layer<'a>(&'a self, body: &'a Body) -> Option<&'a LayerCall> {
+        match &body.stmts.last()?.kind {
+            StmtKind::Layer(call) => match self.block(&call.name.name) {
+                Some(block) => self.last_layer(&block.body),
+                None => Some(call),
+            },
+            StmtKind::Assign(Expr { kind: ExprKind::Pipe(_, PipeStage::Layer(call)), .. }) => Some(call),
+            _ => None,
+        }
     }
 
     /// A loss by name; the user's hides the prelude's.

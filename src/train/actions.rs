@@ -64,6 +64,37 @@ fn scalar(t: &HostTensor) -> f64 {
     t.to_f64().first().copied().unwrap_or(f64::NAN)
 }
 
+/// Rows of chunks, one after the other.
+#[derive(Clone)]
+struct Rows {
+    rows: HostTensor,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self { rows: HostTensor::f32([0], Vec::new()) }
+    }
+}
+
+impl Rows {
+    fn add(&mut self, chunk: &HostTensor) {
+        let before = self.rows.shape[0];
+        self.rows.shape = chunk.shape.clone();
+        self.rows.shape[0] += before;
+        if let (HostData::F32(all), Some(more)) = (&mut self.rows.data, chunk.as_f32()) {
+            all.extend_from_slice(more);
+        }
+    }
+}
+
+/// What an accumulator has so far: a sum of means weighted by their samples, or all samples.
+#[derive(Clone, Default)]
+struct Gathered {
+    sum: f64,
+    samples: Rows,
+    real: Rows,
+}
+
 /// Evaluates one `evaluate` line: its numbers by name.
 pub fn evaluate<E: Executor>(
     exec: &mut E,
@@ -72,10 +103,7 @@ pub fn evaluate<E: Executor>(
     data: &[Arc<Dataset>],
     key: [u32; 2],
 ) -> Result<Vec<(String, f64)>, RunError> {
-    // Per accumulator: the weighted sum of means, or all collected samples.
-    let mut sums = vec![0.0f64; e.accumulators.len()];
-    let mut collected: Vec<Vec<f32>> = vec![Vec::new(); e.accumulators.len()];
-    let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); e.accumulators.len()];
+    let mut gathered = vec![Gathered::default(); e.accumulators.len()];
     let (mut start, mut number) = (0, 0);
     while start < e.samples {
         let left = e.samples - start;
@@ -86,17 +114,21 @@ pub fn evaluate<E: Executor>(
             .ok_or_else(|| ExecError::Bug(format!("no chunk of at most {left} samples for `{}`", e.name)))?;
         // Chunk numbers begin at 1: counter 0 is that of the pictures.
         let outputs = run_chunk(exec, programs, chunk, data, key, start, number + 1)?;
-        for (i, acc) in e.accumulators.iter().enumerate() {
-            let value = outputs.iter().find(|o| o.0 == acc.output).map(|o| &o.1).ok_or_else(|| {
-                ExecError::Bug(format!("the graph of `{}` has no output `{}`", e.name, acc.output))
-            })?;
-            match acc.metric {
-                Metric::Mean => sums[i] += scalar(value) * chunk.batch as f64,
-                Metric::Swd { .. } | Metric::Modes { .. } => {
-                    if let HostData::F32(v) = &value.data {
-                        collected[i].extend_from_slice(v);
-                    }
-                    shapes[i] = value.shape[1..].to_vec();
+        let output = |name: &crate::graph::Name| {
+            let found = outputs.iter().find(|o| o.0 == *name).map(|o| &o.1);
+            found.ok_or_else(|| ExecError::Bug(format!("the graph of `{}` has no output `{name}`", e.name)))
+        };
+        for (acc, all) in e.accumulators.iter().zip(&mut gathered) {
+            let value = output(&acc.output)?;
+            let weight = chunk.batch as f64;
+            match &acc.metric {
+                Metric::Mean => all.sum += scalar(value) * weight,
+                Metric::Psnr { other, span } => all.sum += metrics::psnr(value, output(other)?, *span)? * weight,
+                Metric::Ssim { other, span } => all.sum += metrics::ssim(value, output(other)?, *span)? * weight,
+                Metric::Swd { .. } | Metric::Modes { .. } | Metric::StackedModes { .. } => all.samples.add(value),
+                Metric::Frechet { real } => {
+                    all.samples.add(value);
+                    all.real.add(output(real)?);
                 }
             }
         }
@@ -104,24 +136,25 @@ pub fn evaluate<E: Executor>(
         number += 1;
     }
     let mut named: Vec<(crate::graph::Name, HostTensor)> = Vec::new();
-    for (i, acc) in e.accumulators.iter().enumerate() {
-        let samples = || {
-            let mut shape = vec![e.samples];
-            shape.extend(&shapes[i]);
-            HostTensor::f32(shape, collected[i].clone())
-        };
+    for (acc, all) in e.accumulators.iter().zip(gathered) {
+        let samples = all.samples.rows;
         let numbers = match &acc.metric {
-            Metric::Mean => vec![sums[i] / e.samples as f64],
+            Metric::Mean | Metric::Psnr { .. } | Metric::Ssim { .. } => vec![all.sum / e.samples as f64],
             Metric::Swd { data: d, field } => {
                 let n = data[*d].len().map_or(e.samples, |r| r.min(e.samples));
                 let real = data[*d].rows(*field, 0..n);
-                vec![metrics::sliced_wasserstein(&samples(), &real)?]
+                vec![metrics::sliced_wasserstein(&samples, &real)?]
             }
+            Metric::Frechet { .. } => vec![metrics::frechet(&samples, &all.real.rows)?],
             Metric::Modes { data: d } => {
                 let modes = data[*d].schema().modes.as_ref();
                 let modes = modes.ok_or_else(|| ExecError::Bug("modes of data without known modes".into()))?;
-                let m = metrics::mode_coverage(&samples(), modes)?;
+                let m = metrics::mode_coverage(&samples, modes)?;
                 vec![m.modes as f64, m.hq, m.reverse_kl]
+            }
+            Metric::StackedModes { count } => {
+                let m = metrics::stacked_modes(samples.as_f32().unwrap_or_default(), *count)?;
+                vec![m.modes as f64, m.kl]
             }
         };
         for (name, v) in acc.results.iter().zip(numbers) {

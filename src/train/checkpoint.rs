@@ -191,7 +191,16 @@ pub fn read(path: &Path, spec: Option<&str>) -> Result<Loaded, RunError> {
             file.display()
         )));
     }
-    let parsed = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
+    let tensors = parse(&bytes).map_err(broken)?;
+    Ok(Loaded { manifest, path: path.to_path_buf(), tensors })
+}
+
+/// Tensors of a `.safetensors` file by name.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, HostTensor>, String> {
+    let parsed = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let mut tensors = BTreeMap::new();
     for (name, view) in parsed.tensors() {
         let words = || view.data().chunks_exact(4).map(|c| [c[0], c[1], c[2], c[3]]);
@@ -199,11 +208,11 @@ pub fn read(path: &Path, spec: Option<&str>) -> Result<Loaded, RunError> {
             Dtype::F32 => HostData::F32(words().map(f32::from_le_bytes).collect()),
             Dtype::U32 => HostData::U32(words().map(u32::from_le_bytes).collect()),
             Dtype::BOOL => HostData::Bool(view.data().to_vec()),
-            other => return Err(broken(format!("tensor `{name}` has element type {other:?}"))),
+            other => return Err(format!("tensor `{name}` has element type {other:?}")),
         };
         tensors.insert(name, HostTensor { shape: view.shape().to_vec(), data });
     }
-    Ok(Loaded { manifest, path: path.to_path_buf(), tensors })
+    Ok(tensors)
 }
 
 /// Puts a checkpoint's tensors into an executor, all of them checked against what the spec declares.

@@ -62,11 +62,17 @@ pub struct Trainer<'a, E: Executor> {
     pub autosave: Duration,
 }
 
-/// Sets every persistent tensor of `reset` to its start.
+/// Sets every persistent tensor of `reset` to its start; those of pretrained networks, once they are loaded, to what
+/// was read.
 pub fn initialise<E: Executor>(compiled: &Compiled, exec: &mut E, seed: u64, reset: Option<usize>) {
     for decl in compiled.tensors.iter().filter(|d| d.reset == reset) {
         let stream = crate::graph::philox::stream(&format!("init:{}", decl.name));
         exec.store(&decl.name, &init::materialise(decl.init, decl.role, &decl.ty, key(seed), stream));
+    }
+    if reset.is_none() {
+        for p in &compiled.pretrained {
+            p.tensors.iter().zip(&p.values).for_each(|(&t, v)| exec.store(&compiled.tensors[t].name, v));
+        }
     }
 }
 

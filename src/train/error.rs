@@ -64,6 +64,16 @@ pub enum RunError {
     /// A metric without a value.
     #[error(transparent)]
     Metric(#[from] crate::metrics::MetricError),
+    /// Tensors that a network should start from.
+    #[error("the pretrained tensors in `{path}` cannot be used: {reason}")]
+    Pretrained {
+        /// Run folder or file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+        /// The modifier that names it.
+        at: Span,
+    },
     /// An option that does not fit the spec or the run.
     #[error("{0}")]
     Option(String),
@@ -88,6 +98,7 @@ impl RunError {
             RunError::Option(_) => "E0555",
             RunError::Report(_) => "E0550",
             RunError::Metric(_) => "E0556",
+            RunError::Pretrained { .. } => "E0557",
         };
         let help = match &self {
             RunError::Io { action: "read the run record", .. } => {
@@ -103,6 +114,9 @@ impl RunError {
             RunError::NotFinite { .. } => Some(
                 "try a smaller learning rate, clip_norm on the optimiser, or a gradient penalty; an edited spec is a new run",
             ),
+            RunError::Pretrained { .. } => {
+                Some("name a run folder, or a .safetensors file, that holds a network of the same name and layers")
+            }
             RunError::Data(_)
             | RunError::Checkpoint { .. }
             | RunError::Exec(_)
@@ -112,6 +126,10 @@ impl RunError {
             | RunError::Metric(_) => None,
         };
         let title = self.to_string();
+        let place = match &self {
+            RunError::Pretrained { at, .. } => Some(*at),
+            _ => place,
+        };
         if let RunError::Data(d) = self {
             return d;
         }

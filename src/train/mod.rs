@@ -11,6 +11,7 @@ pub mod feed;
 pub mod folder;
 pub mod hunt;
 mod numbers;
+pub mod pretrained;
 
 pub use driver::{Summary, Trainer, Ui};
 pub use error::RunError;

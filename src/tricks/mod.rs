@@ -112,7 +112,12 @@ pub fn expand(model: &Model) -> Result<Model, Diagnostics> {
     for (i, train) in model.trains.iter().enumerate() {
         let (stmts, warnings) = expand_train(model, &consts, &train.item, train.span, &mut edits, &mut errors);
         out.trains[i].item.stmts = stmts;
-        out.warnings.extend(warnings);
+        // Two `train`s that use one network have its warnings once.
+        for w in warnings.items() {
+            if !out.warnings.items().contains(w) {
+                out.warnings.push(w.clone());
+            }
+        }
     }
     edits.apply(&mut out);
     out.losses.clear();

@@ -229,6 +229,7 @@ most 4096 cells, and no more than the data has rows.
         text: "\
 spectral_norm, weight_norm and equalized each say how stored weights become the weights in use, so a layer has one of
 them. `share(PATH)` names a layer that comes before, of the same kind and size, as in `share(G.up1.conv1)`.
+`pretrained(\"runs/NAME-1\")` is for whole networks and takes the path of a run folder or of a .safetensors file.
 ",
     },
     Entry {

@@ -179,4 +179,14 @@ A metric was given samples that it cannot compare: of another shape than the dat
 or none at all.
 ",
     },
+    Entry {
+        code: "E0557",
+        title: "pretrained tensors that cannot be used",
+        text: "\
+`network C(…) -> … with pretrained(\"runs/classifier-1\")` starts a network from the newest checkpoint of another run, or
+from a .safetensors file; the path is relative to the file that names it. That run must have a network of the same name
+with the same layers: every parameter and moving statistic is taken by its path, and none may be missing or of another
+shape.
+",
+    },
 ];

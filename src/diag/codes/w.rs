@@ -55,6 +55,53 @@ its own samples (Salimans et al. 2016, section 3.4). Smooth the targets of reals
 ",
     },
     Entry {
+        code: "W0405",
+        title: "a Wasserstein critic without a bound",
+        text: "\
+The difference of the critic's mean scores is a distance of distributions only if the critic cannot grow without end: it
+must be Lipschitz (Arjovsky et al. 2017). Clip its weights (`trick weight_clip(0.01)`, the paper's way), penalise its
+gradient (`trick gradient_penalty(lambda: 10)`, Gulrajani et al. 2017), or normalise its weights (`with spectral_norm`,
+Miyato et al. 2018).
+",
+    },
+    Entry {
+        code: "W0406",
+        title: "settings of a norm that look exchanged",
+        text: "\
+`eps` is added to the variance: 0.8 there, which widely copied code has where a momentum was meant, makes the norm do
+nearly nothing. `momentum` is the weight of the new batch in the moving statistics (0.1 unless said); systems that give
+the weight of the old value call the same thing 0.9.
+",
+    },
+    Entry {
+        code: "W0407",
+        title: "one interpolation weight an element",
+        text: "\
+The gradient penalty of WGAN-GP is taken at points on the straight lines between a real and a fake sample, x = t a + (1 -
+t) b with one number t for each sample (Gulrajani et al. 2017, algorithm 1). Noise with the shape of the sample (`like:`,
+`shape:`) mixes every element by a weight of its own and leaves those lines. Write `let t = uniform(0, 1)`.
+",
+    },
+    Entry {
+        code: "W0408",
+        title: "feature matching sample by sample",
+        text: "\
+Feature matching asks that the means of the judge's features over real and over fake samples agree (Salimans et al. 2016,
+section 3.1). Comparing the n-th real with the n-th fake sample, which were drawn independently, pulls every fake towards
+the mean instead. Write `mean((batch_mean(D(real).features) - batch_mean(D(fake).features)) ^ 2)`. Pairs that belong
+together (a picture and its translation) may be compared one by one.
+",
+    },
+    Entry {
+        code: "W0409",
+        title: "a layer that compares samples, in batches of one",
+        text: "\
+minibatch_stddev and minibatch_discrimination compare the samples of a batch, and batch norms take their statistics over
+it; with one sample a batch there is nothing to compare, and a batch norm becomes an instance norm whose moving
+statistics are those of single samples. Raise `batch`, or say `instance_norm`.
+",
+    },
+    Entry {
         code: "W0451",
         title: "an objective does not reach a network that its player updates",
         text: "\
@@ -77,6 +124,34 @@ In `grad(y, x)` y does not depend on x as a value. Differentiate by the very val
         title: "a precision that this version does not have",
         text: "\
 All arithmetic is done in f32.
+",
+    },
+    Entry {
+        code: "W0455",
+        title: "a metric of too few samples",
+        text: "\
+Distances between sets of samples are not 0 for two sets of the same distribution: the fewer samples, the larger. The
+Fréchet distance compares covariances, which have no full rank with fewer samples than features, and it is biased
+upwards until there are many times more (Heusel et al. 2017 advise 10,000 for their 2048 features). Values of different
+numbers of samples cannot be compared. Say more by `samples:`; for a Fréchet distance, features of fewer numbers help
+as well.
+",
+    },
+    Entry {
+        code: "W0456",
+        title: "data that the generator's output cannot reach",
+        text: "\
+A tanh gives -1 to 1, a sigmoid 0 to 1. If the data has values beyond that, the judge needs no more to tell real from
+fake. Pictures are read as 0 to 1; `|> scale(-1, 1)` makes them fit a tanh (Radford et al. 2016).
+",
+    },
+    Entry {
+        code: "W0457",
+        title: "parameters that no objective reaches",
+        text: "\
+A player updates a network, but no objective of any player that does so depends on some of its parameters: they stay as
+they start, and what is computed from them is noise. Often a layer's result is not used, or an output of several is not
+in any loss.
 ",
     },
 ];

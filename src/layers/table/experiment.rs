@@ -58,14 +58,15 @@ pub(super) static TRANSFORMS: &[Signature] = &[
 pub(super) static METRICS: &[Signature] = &[
     sig!(Metric "swd" it ("data": Data; "samples": Int, = "") "sliced Wasserstein distance (Karras et al. 2018)"),
     sig!(Metric "frechet" it ("data": Data; "net": Any; "samples": Int, = "")
-        "Fréchet distance of features (Heusel et al. 2017)").later(),
+        "Fréchet distance of a network's features, or those of a tap: `net: C.features` (Heusel et al. 2017)"),
     sig!(Metric "modes" it ("data": Data; "samples": Int, = "") ".modes, .hq, .reverse_kl for data with known modes"),
-    sig!(Metric "stacked_modes" it ("net": Any, = ""; "samples": Int, = "") ".modes, .kl of stacked digits").later(),
+    sig!(Metric "stacked_modes" it ("net": Any; "samples": Int, = "")
+        ".modes, .kl of combinations of classes, one a colour plane, by a classifier (Srivastava et al. 2017)"),
     sig!(Metric "accuracy" it ("y": Tensor; "samples": Int, = "") "share of samples whose largest logit is at the class"),
-    sig!(Metric "psnr" it ("b": Tensor; "range": Number, = "1"; "samples": Int, = "") "peak signal-to-noise ratio in dB")
-        .later(),
-    sig!(Metric "ssim" it ("b": Tensor; "range": Number, = "1"; "samples": Int, = "")
-        "structural similarity (Wang et al. 2004)").later(),
+    sig!(Metric "psnr" it ("b": Tensor; "range": Number, = ""; "samples": Int, = "")
+        "peak signal-to-noise ratio in dB; `range` is white minus black, as in the data unless said"),
+    sig!(Metric "ssim" it ("b": Tensor; "range": Number, = ""; "samples": Int, = "")
+        "structural similarity (Wang et al. 2004); `range` likewise"),
 ];
 
 /// A trick with its own parameters and `of`, which limits it to a loss or network.

@@ -1,7 +1,7 @@
 //! Modifiers, optimisers, distributions and initialisers.
 
 use super::sig;
-use crate::layers::ArgKind::{Any, Bool, Init, Int, Number, Numbers, Schedule};
+use crate::layers::ArgKind::{Any, Bool, Init, Int, Number, Numbers, Schedule, Str};
 use crate::layers::{ArgKind, Signature};
 
 const PRECISIONS: &[&str] = &["f32", "tf32", "bf16", "f16"];
@@ -14,6 +14,8 @@ pub(super) static MODIFIERS: &[Signature] = &[
     sig!(Modifier "weight_norm" none () "g v / |v| for each output channel (Salimans & Kingma 2016)"),
     sig!(Modifier "equalized" none ("lr": Number, = "1") "N(0, 1) weights, scaled when used (Karras et al. 2018)"),
     sig!(Modifier "precision" none ("dtype": ArgKind::Enum(PRECISIONS)) "arithmetic of these layers"),
+    sig!(Modifier "pretrained" none ("path": Str)
+        "starts a whole network from the run in this folder, or from a .safetensors file"),
     sig!(Modifier "share" none ("path": Any) "uses the parameters at this path"),
 ];
 

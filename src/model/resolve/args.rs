@@ -74,7 +74,7 @@ impl Resolver<'_> {
             ArgKind::Any if sig.class == Class::Trick && param == "of" => self.of(e, scope),
             ArgKind::Any if sig.class == Class::Trick && param == "tap" => {}
             ArgKind::Any if matches!(sig.class, Class::Source | Class::Transform) => self.source_value(e, scope),
-            ArgKind::Any if sig.class == Class::Metric && param == "net" => self.network(e, scope),
+            ArgKind::Any if sig.class == Class::Metric && param == "net" => self.features(e, scope),
             ArgKind::Int
             | ArgKind::Number
             | ArgKind::Ints
@@ -144,6 +144,16 @@ impl Resolver<'_> {
             return;
         }
         self.error(Diagnostic::error("E0205", "a network is expected").at(e.span, "this is something else"));
+    }
+
+    /// The network of a metric, or one of its taps or outputs: `C`, `C.features`.
+    fn features(&mut self, e: &Expr, scope: &mut Scope) {
+        let ExprKind::Field(base, part) = &e.kind else { return self.network(e, scope) };
+        self.network(base, scope);
+        if let Some(network) = self.model.network_of(base) {
+            let network = network.clone();
+            self.output(&network, part);
+        }
     }
 
     /// A data set or one of its fields, as metrics take them.

@@ -235,7 +235,8 @@ impl<'m> Resolver<'m> {
         self.model.network(&name)
     }
 
-    fn output(&mut self, network: &Network, field: &Ident) {
+    /// Checks that a network has an output or tap of this name.
+    pub(super) fn output(&mut self, network: &Network, field: &Ident) {
         let mut all = self.taps(&network.body);
         if let ResultType::Named(outs, _) = &network.result {
             all.extend(outs.iter().map(|o| o.name.name.clone()));
