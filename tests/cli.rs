@@ -271,7 +271,7 @@ fn front_end_commands() {
         "the expansion has the same graph"
     );
     assert!(ok(&["describe", s(&ring)]).contains("linear(33)"));
-    for stage in ["ast", "model", "graph", "grad", "passes", "fuse", "plan"] {
+    for stage in ["ast", "model", "graph", "grad", "passes", "fuse", "plan", "cuda"] {
         assert!(!ok(&["dump", s(&ring), "--stage", stage]).is_empty(), "{stage}");
     }
     assert!(ok(&["check", s(&ring)]).contains("MiB"));

@@ -8,7 +8,8 @@ use ganc::grad::grad_or_zeros;
 use ganc::graph::eval::{Env, Tensor, eval_outputs};
 use ganc::graph::{DType, Graph, HostTensor, Name, text};
 
-fn host(t: &Tensor) -> HostTensor {
+/// A tensor as executors take it.
+pub fn host(t: &Tensor) -> HostTensor {
     match t.ty.dtype {
         DType::U32 => HostTensor::u32(t.ty.shape.clone(), t.data.iter().map(|&v| v as u32).collect()),
         DType::Bool => HostTensor {
@@ -56,22 +57,30 @@ fn run_like(g: &Graph, env: &Env, options: CpuOptions, fusion: FuseOptions) -> V
     first
 }
 
-/// Compares an executor with the oracle. What moving the inputs by a rounding error moves is allowed manifold.
+/// Compares an executor with the oracle.
 pub fn check(g: &Graph, env: &Env, options: CpuOptions, tolerance: f64) {
     check_like(g, env, options, FuseOptions::CPU, tolerance);
 }
 
 /// The same with another device's clusters.
 pub fn check_like(g: &Graph, env: &Env, options: CpuOptions, fusion: FuseOptions, tolerance: f64) {
+    let got = run_like(g, env, options, fusion);
+    compare(g, env, &got, tolerance, &|| format!("{options:?}"));
+}
+
+/// Compares what an executor gave with the oracle. What moving the inputs by a rounding error moves is allowed
+/// manifold.
+pub fn compare(g: &Graph, env: &Env, got: &[(Name, HostTensor)], tolerance: f64, what: &dyn Fn() -> String) {
     let want = eval_outputs(g, &rounded(env, 0.0)).unwrap();
     let near = eval_outputs(g, &rounded(env, 3e-7)).unwrap();
-    let got = run_like(g, env, options, fusion);
-    for ((name, got), ((_, want), (_, near))) in got.iter().zip(want.iter().zip(&near)) {
+    let returned = |o: &&(Name, Tensor)| !o.0.starts_with("param:") && !o.0.starts_with("state:");
+    let (want, near) = (want.iter().filter(returned), near.iter().filter(returned));
+    for ((name, got), ((_, want), (_, near))) in got.iter().zip(want.zip(near)) {
         assert_eq!(got.shape, want.ty.shape, "{name}");
         let scale = want.data.iter().fold(1.0f64, |m, v| m.max(v.abs()));
         for (i, ((g, w), n)) in got.to_f64().iter().zip(want.data.iter()).zip(near.data.iter()).enumerate() {
             let allowed = tolerance * scale + 30.0 * (w - n).abs();
-            assert!(g == w || (g - w).abs() <= allowed, "{name}[{i}] is {g}, the oracle says {w} ({options:?})");
+            assert!(g == w || (g - w).abs() <= allowed, "{name}[{i}] is {g}, the oracle says {w} ({})", what());
         }
     }
 }
@@ -224,32 +233,38 @@ pub fn leaf(g: &mut Graph, env: &mut Env, name: &str, shape: &[usize]) -> ganc::
     g.param(name, shape)
 }
 
+/// Reductions over each set of axes of a tensor, beside elementwise results.
+pub fn reductions(shape: &[usize]) -> (Graph, Env) {
+    let rank = shape.len();
+    let (mut g, mut env) = (Graph::new(), Env::new());
+    let x = leaf(&mut g, &mut env, "x", shape);
+    let y = leaf(&mut g, &mut env, "yy", shape);
+    let p = g.mul(x, y);
+    for mask in 1..1u32 << rank {
+        let axes: Vec<usize> = (0..rank).filter(|a| mask >> a & 1 != 0).collect();
+        let s = g.sum(p, &axes);
+        g.output(format!("sum {axes:?}"), s);
+        let m = g.max_reduce(p, &axes);
+        g.output(format!("max {axes:?}"), m);
+        let a = g.argmax(p, &axes);
+        g.output(format!("argmax {axes:?}"), a);
+        let c = g.sub(x, s);
+        let c = g.mul(c, c);
+        let v = g.sum(c, &axes);
+        let v = g.scale(v, 1e-6);
+        g.output(format!("spread {axes:?}"), v);
+    }
+    g.output("p", p);
+    (g, env)
+}
+
 /// Reductions over each set of axes of tensors large enough for several chunks, beside elementwise results.
 #[test]
 fn large_reductions() {
     for shape in
         [vec![70_001], vec![150, 257], vec![3, 20_000], vec![20_000, 3], vec![5, 40, 50], vec![5, 13, 11, 7]]
     {
-        let rank = shape.len();
-        let (mut g, mut env) = (Graph::new(), Env::new());
-        let x = leaf(&mut g, &mut env, "x", &shape);
-        let y = leaf(&mut g, &mut env, "yy", &shape);
-        let p = g.mul(x, y);
-        for mask in 1..1u32 << rank {
-            let axes: Vec<usize> = (0..rank).filter(|a| mask >> a & 1 != 0).collect();
-            let s = g.sum(p, &axes);
-            g.output(format!("sum {axes:?}"), s);
-            let m = g.max_reduce(p, &axes);
-            g.output(format!("max {axes:?}"), m);
-            let a = g.argmax(p, &axes);
-            g.output(format!("argmax {axes:?}"), a);
-            let c = g.sub(x, s);
-            let c = g.mul(c, c);
-            let v = g.sum(c, &axes);
-            let v = g.scale(v, 1e-6);
-            g.output(format!("spread {axes:?}"), v);
-        }
-        g.output("p", p);
+        let (g, env) = reductions(&shape);
         let one = run(&g, &env, FUSED);
         for (options, tolerance) in [(FUSED, 2e-6), (UNFUSED, 2e-6)] {
             check(&g, &env, options, tolerance);
@@ -260,9 +275,8 @@ fn large_reductions() {
     }
 }
 
-/// Noise is the same whichever way it is cut, and the oracle's.
-#[test]
-fn large_noise() {
+/// Noise of several shapes.
+pub fn noises() -> (Graph, Env) {
     let (mut g, mut env) = (Graph::new(), Env::new());
     let key = g.input("seed", ganc::graph::Type::u32([2]));
     let step = g.input("iteration", ganc::graph::Type::u32([]));
@@ -274,6 +288,13 @@ fn large_noise() {
             g.output(format!("{dist:?}{shape:?}"), z);
         }
     }
+    (g, env)
+}
+
+/// Noise is the same whichever way it is cut, and the oracle's.
+#[test]
+fn large_noise() {
+    let (g, env) = noises();
     check(&g, &env, FUSED, 2e-6);
     check(&g, &env, UNFUSED, 2e-6);
     assert_eq!(run(&g, &env, CpuOptions { threads: 3, ..FUSED }), run(&g, &env, FUSED));

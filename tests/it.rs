@@ -3,6 +3,9 @@
 mod build;
 mod cli;
 mod cli_bad;
+mod cuda;
+mod cuda_specs;
+mod cuda_text;
 mod epilogues;
 mod errors;
 mod examples;

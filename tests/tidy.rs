@@ -55,8 +55,8 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
-            "build", "data", "diag", "exec", "fuse", "grad", "graph", "layers", "model", "passes", "plan",
-            "report", "source", "syntax", "train", "tricks",
+            "build", "codegen", "data", "diag", "exec", "fuse", "grad", "graph", "layers", "model", "passes",
+            "plan", "report", "source", "syntax", "train", "tricks",
         ],
     ),
 ];

@@ -1,10 +1,12 @@
 //! `ganc dump --stage …`
 
 use super::{Failure, SpecArgs, compile};
+use crate::codegen::cuda::{self, Arch};
 use crate::exec::Executor;
 use crate::exec::cpu::{CpuExecutor, CpuOptions};
+use crate::fuse::{self, FuseOptions};
 use crate::graph::{Graph, text};
-use crate::{passes, syntax};
+use crate::{passes, plan, syntax};
 use clap::{Args, ValueEnum};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +25,8 @@ enum Stage {
     Fuse,
     /// Launch order, places in memory, work
     Plan,
+    /// Kernels and launches for an NVIDIA GPU
+    Cuda,
 }
 
 #[derive(Args)]
@@ -35,6 +39,33 @@ pub(super) struct DumpArgs {
     /// Graphviz instead of text (stages graph and grad)
     #[arg(long)]
     dot: bool,
+    /// Instruction set of the GPU (stage cuda)
+    #[arg(long, value_enum, default_value = "sm_80")]
+    target: Target,
+}
+
+/// [`Arch`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Target {
+    /// Ampere and later
+    #[value(name = "sm_80")]
+    Sm80,
+    /// Hopper
+    #[value(name = "sm_90a")]
+    Sm90a,
+    /// Blackwell
+    #[value(name = "sm_100a")]
+    Sm100a,
+}
+
+impl From<Target> for Arch {
+    fn from(t: Target) -> Self {
+        match t {
+            Target::Sm80 => Arch::Sm80,
+            Target::Sm90a => Arch::Sm90a,
+            Target::Sm100a => Arch::Sm100a,
+        }
+    }
 }
 
 pub(super) fn dump(args: &DumpArgs) -> Result<(), Failure> {
@@ -86,6 +117,13 @@ fn stage(args: &DumpArgs, g: &Graph) -> String {
                 out.push_str(&format!("; after {}: {} nodes\n{}", pass.name, g.nodes().len(), text::print(g)));
             });
             out
+        }
+        Stage::Cuda => {
+            let g = passes::run(g.clone(), &passes::Options::default());
+            let g = passes::layout::layout(&g);
+            let plan = plan::plan(&g, fuse::fuse(&g, FuseOptions { fuse: true }), cuda::PLAN);
+            let module = cuda::generate(&g, &plan, args.target.into());
+            format!("{}\n{}", module.text, module.table(&g, &plan))
         }
         Stage::Fuse | Stage::Plan => {
             let mut exec = CpuExecutor::new(CpuOptions::default());

@@ -89,8 +89,6 @@ pub enum Builtin {
     BlockX,
     /// Number of the block along y.
     BlockY,
-    /// Number of blocks along x times threads of a block: the stride of loops over a whole grid.
-    GridThreads,
 }
 
 /// Operators.

@@ -115,15 +115,20 @@ fn elements_of(
     let rank = body.domain.len();
     if rank == 1 {
         // A single loop; its last group may be cut off.
-        let e = f.scalar("e", Ty::Index);
-        let first = Stmt::Let(e, t.times(width as i64));
-        lowering.loops = vec![Expr::Var(e)];
+        let mut code = vec![];
+        let first = if width == 1 {
+            t
+        } else {
+            let e = f.scalar("e", Ty::Index);
+            code.push(Stmt::Let(e, t.times(width as i64)));
+            Expr::Var(e)
+        };
+        lowering.loops = vec![first.clone()];
         let mut whole = vec![];
         group(f, lowering, grouping, sinks, nothing, &mut whole);
-        let end = Expr::Var(e).plus(Expr::Index(width as i64));
         let fits = match width {
-            1 => Expr::Var(e).infix(Infix::Lt, count.clone()),
-            _ => end.infix(Infix::Le, count.clone()),
+            1 => first.clone().infix(Infix::Lt, count.clone()),
+            _ => first.clone().plus(Expr::Index(width as i64)).infix(Infix::Le, count.clone()),
         };
         let ragged = width > 1 && !matches!(count, Expr::Index(n) if n % width as i64 == 0);
         let mut rest = vec![];
@@ -132,10 +137,11 @@ fn elements_of(
             lowering.loops = vec![Expr::Var(i)];
             let mut one = vec![];
             group(f, lowering, &Grouping::single(body), sinks, nothing, &mut one);
-            let (from, step) = (Expr::Var(e), Expr::Index(1));
+            let (from, step) = (first, Expr::Index(1));
             rest.push(Stmt::For { var: i, from, to: count, step, unroll: 1, body: one });
         }
-        return vec![first, Stmt::If(fits, whole, rest)];
+        code.push(Stmt::If(fits, whole, rest));
+        return code;
     }
     let mut loops: Vec<(usize, usize)> = body.domain.iter().copied().enumerate().collect();
     loops[rank - 1].1 /= width;

@@ -13,6 +13,7 @@ pub mod print;
 mod product;
 mod reduce;
 mod rows;
+mod show;
 #[cfg(test)]
 mod tests;
 pub mod verify;

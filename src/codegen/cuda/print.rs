@@ -153,11 +153,11 @@ impl Printer<'_> {
             Stmt::LoadVector(to, from, at) => {
                 let kind = self.f.kind(*from);
                 let text = format!(
-                    "{}({}, {} + ({}));",
+                    "{}({}, {} + {});",
                     vector("load", kind),
                     self.name(*to),
                     self.name(*from),
-                    self.expr(at, 0)
+                    self.expr(at, 5)
                 );
                 self.line(&text);
             }
@@ -168,10 +168,10 @@ impl Printer<'_> {
             Stmt::StoreVector(to, at, from) => {
                 let kind = self.f.kind(*to);
                 let text = format!(
-                    "{}({} + ({}), {});",
+                    "{}({} + {}, {});",
                     vector("store", kind),
                     self.name(*to),
-                    self.expr(at, 0),
+                    self.expr(at, 5),
                     self.name(*from)
                 );
                 self.line(&text);
@@ -254,7 +254,6 @@ impl Printer<'_> {
                     Builtin::Thread => format!("({t})threadIdx.x"),
                     Builtin::BlockX => format!("({t})blockIdx.x"),
                     Builtin::BlockY => format!("({t})blockIdx.y"),
-                    Builtin::GridThreads => format!("({t})gridDim.x * ({t})blockDim.x"),
                 }
             }
             Expr::Infix(op, a, b) => {
@@ -282,7 +281,7 @@ impl Printer<'_> {
             Expr::Inside(at, extent) => {
                 let t = if self.f.wide { "unsigned long long" } else { "unsigned" };
                 let u = if self.f.wide { "ull" } else { "u" };
-                wrap(4, format!("({t})({}) < {extent}{u}", self.expr(at, 0)))
+                wrap(4, format!("({t}){} < {extent}{u}", self.expr(at, 8)))
             }
             Expr::Load(p, at) => {
                 let Kind::Pointer { dtype, .. } = self.f.kind(*p) else { return String::new() };

@@ -1,0 +1,207 @@
+//! Whole specs as CUDA text: every kernel through NVRTC, one iteration of the examples on the CPU.
+
+use crate::cuda::emulate::{Emulated, Options, PLAIN, compile_all};
+use crate::cuda::nvrtc::{self, Nvrtc, Usage};
+use crate::cuda::text::{kernels, lower, parts, renamed};
+use crate::golden_util::error;
+use crate::support::{compile_as, compile_file, repo};
+use ganc::build::program::Compiled;
+use ganc::codegen::cuda::Arch;
+use ganc::exec::Executor;
+use ganc::exec::cpu::{CpuExecutor, CpuOptions};
+use ganc::graph::{Graph, HostTensor};
+use ganc::passes;
+use ganc::train::{driver, feed};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// Specs in these folders.
+fn specs(folders: &[&str]) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for folder in folders {
+        let entries = std::fs::read_dir(repo(folder)).expect("a folder of specs");
+        found.extend(
+            entries.map(|e| e.expect("an entry").path()).filter(|p| p.extension().is_some_and(|e| e == "gan")),
+        );
+    }
+    found.sort();
+    found
+}
+
+/// The graphs of all iterations of a spec, simplified.
+fn graphs(c: &Compiled) -> Vec<Graph> {
+    let all = c.trains.iter().flat_map(|t| &t.iterations);
+    all.map(|i| passes::run(i.graph.clone(), &passes::Options::default())).collect()
+}
+
+/// A kernel's text without what does not matter to its registers: large numbers are all alike.
+fn likeness(text: &str) -> String {
+    let mut out = String::new();
+    let mut digits = String::new();
+    for c in text.chars().chain([' ']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        let part_of_word = out.ends_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '.');
+        let large = digits.len() > 2 && !part_of_word;
+        out.push_str(if large { "#" } else { &digits });
+        digits.clear();
+        out.push(c);
+    }
+    out
+}
+
+/// Kernels that differ in more than large numbers: prelude to name and text.
+#[derive(Default)]
+struct Kernels {
+    seen: BTreeSet<String>,
+    by_prelude: BTreeMap<String, Vec<(String, String)>>,
+    all: usize,
+}
+
+impl Kernels {
+    fn add(&mut self, g: &Graph, arch: Arch) {
+        for fused in [true, false] {
+            let (_, _, module) = lower(g, fused, arch);
+            let (prelude, pieces) = parts(&module);
+            for (name, text) in pieces {
+                self.all += 1;
+                let bare = renamed(&text, std::slice::from_ref(&name), "$").replace(&format!("${name}"), "$");
+                if self.seen.insert(likeness(&bare)) {
+                    let list = self.by_prelude.entry(prelude.clone()).or_default();
+                    let unique = format!("k{}", list.len());
+                    let text =
+                        renamed(&text, std::slice::from_ref(&name), "$").replace(&format!("${name}"), &unique);
+                    list.push((unique, text));
+                }
+            }
+        }
+    }
+
+    /// Programs of some kernels each.
+    fn programs(&self) -> Vec<(String, usize)> {
+        let mut programs = vec![];
+        for (prelude, all) in &self.by_prelude {
+            for some in all.chunks(16) {
+                let text: String = some.iter().map(|k| k.1.as_str()).collect();
+                programs.push((format!("{prelude}{text}"), kernels(&text).len()));
+            }
+        }
+        programs
+    }
+}
+
+/// Compiles all of them on two threads; what each kernel takes.
+fn compile(nvrtc: &Nvrtc, programs: &[(String, usize)], target: &str) -> Vec<Usage> {
+    let (next, found) = (Mutex::new(programs.iter()), Mutex::new(vec![]));
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                loop {
+                    let Some((text, count)) = next.lock().expect("no panic").next() else { return };
+                    let (cubin, usage) =
+                        nvrtc.compile(text, target).unwrap_or_else(|e| panic!("{target}: {e}\n{text}"));
+                    assert!(cubin.starts_with(b"\x7fELF"), "machine code");
+                    assert_eq!(usage.len(), *count, "each kernel is reported");
+                    for u in &usage {
+                        let at = text.find(&format!("{}(", u.kernel)).unwrap_or(0);
+                        assert_eq!(
+                            u.spilled,
+                            0,
+                            "{target}: {} spills\n{}",
+                            u.kernel,
+                            &text[at..(at + 4000).min(text.len())]
+                        );
+                    }
+                    found.lock().expect("no panic").extend(usage);
+                }
+            });
+        }
+    });
+    found.into_inner().expect("no panic")
+}
+
+#[test]
+fn nvrtc_compiles_every_kernel() {
+    let Some(nvrtc) = nvrtc::find() else { return };
+    let started = std::time::Instant::now();
+    for (arch, target) in [(Arch::Sm80, "sm_80"), (Arch::Sm90a, "sm_90a"), (Arch::Sm100a, "sm_100a")] {
+        let mut kernels = Kernels::default();
+        for path in specs(&["examples", "tests/bench", "tests/specs"]) {
+            // Some of them use what is part of the language, and not of this version.
+            let Ok(c) = compile_file(&path) else { continue };
+            graphs(&c).iter().for_each(|g| kernels.add(g, arch));
+        }
+        for path in specs(&["tests/cases/graph"]) {
+            let text = std::fs::read_to_string(&path).expect("a case");
+            let c = compile_as(&repo("examples/case.gan"), &text).unwrap_or_else(|e| panic!("{e}"));
+            graphs(&c).iter().for_each(|g| kernels.add(g, arch));
+        }
+        for (_, source) in crate::filetests::files() {
+            kernels.add(&crate::filetests::parse(&source).graph, arch);
+        }
+        assert!(kernels.all > 1000, "{} kernels", kernels.all);
+        let usage = compile(&nvrtc, &kernels.programs(), target);
+        let most = usage.iter().map(|u| u.registers).max();
+        eprintln!(
+            "{target}: {} kernels, {} different, at most {most:?} registers, {:.1} s",
+            kernels.all,
+            usage.len(),
+            started.elapsed().as_secs_f64()
+        );
+    }
+}
+
+/// One iteration of a spec with a small batch, on the CPU executor and as CUDA text.
+fn agree(spec: &str) {
+    let path = repo(spec);
+    let text = std::fs::read_to_string(&path).expect("a spec");
+    let cut = |l: &str| if l.trim_start().starts_with("batch ") { "batch 3".into() } else { l.to_string() };
+    let text: Vec<String> = text.lines().map(cut).collect();
+    let c = compile_as(&path, &text.join("\n")).unwrap_or_else(|e| panic!("{spec}\n{e}"));
+    let train = &c.trains[0];
+    let mut cpu = CpuExecutor::new(CpuOptions::default());
+    driver::initialise(&c, &mut cpu, 1, None);
+    driver::initialise(&c, &mut cpu, 1, Some(0));
+    let data: Vec<_> = c.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("bundled data"))).collect();
+    let loaders = driver::loaders(train, &data).expect("loaders");
+    let it = &train.iterations[feed::variant(train, 1).expect("a variant")];
+    let batches = feed::batches(it, &loaders, &vec![0; train.lines.len()]).expect("batches");
+    let (seed, count) = (HostTensor::u32([2], vec![1, 0]), HostTensor::u32([], vec![1]));
+    let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
+    inputs.extend(it.inputs.iter().zip(&batches).map(|(i, t)| (&*i.input, t)));
+
+    let options: Options = PLAIN;
+    let mut device = Emulated::new(options);
+    for d in &c.tensors {
+        let t = cpu.fetch(&d.name).expect("it is stored");
+        device.put(&d.name, d.ty.clone(), &t.to_f64());
+    }
+    let simple = passes::run(it.graph.clone(), &passes::Options::default());
+    let program = &compile_all(&[&simple], options)[0];
+    let got = device.step(program, &inputs).unwrap_or_else(|e| panic!("{spec}: {e}"));
+    let mut p = cpu.compile(&it.graph).expect("the CPU compiles");
+    let want = cpu.run(&mut p, &inputs).expect("the CPU runs");
+    for ((name, want), (_, got)) in want.iter().zip(&got) {
+        let e = error(&got.to_f64(), &want.to_f64(), 1.0);
+        assert!(e < 1e-3, "{spec}: {name} is off by {e:e}");
+    }
+    for d in &c.tensors {
+        let want = cpu.fetch(&d.name).expect("it is stored").to_f64();
+        let e = error(&device.get(&d.name).expect("it is stored").to_f64(), &want, 1.0);
+        // As in the comparison of the CPU executor with the oracle: a first step of Adam is a step of any gradient.
+        assert!(e < 2.5e-3, "{spec}: {} is off by {e:e}", d.name);
+    }
+}
+
+#[test]
+fn ring() {
+    agree("examples/ring.gan");
+}
+
+#[test]
+fn wgan_gp() {
+    agree("examples/wgan_gp.gan");
+}
