@@ -35,25 +35,37 @@ fn graphs(c: &Compiled) -> Vec<Graph> {
     all.map(|i| passes::run(i.graph.clone(), &passes::Options::default())).collect()
 }
 
-/// A kernel's text without what does not matter to its registers: large numbers are all alike.
+/// A kernel's text without what hardly matters to its registers: where no template is given numbers (a vector's
+/// width, a tile's shape), all numbers are alike.
 fn likeness(text: &str) -> String {
     let mut out = String::new();
-    let mut digits = String::new();
-    for c in text.chars().chain([' ']) {
-        if c.is_ascii_digit() {
-            digits.push(c);
+    for line in text.lines() {
+        let shape = line.split('<').skip(1).any(|p| p.starts_with(|c: char| c.is_ascii_digit()));
+        if shape || line.contains("__launch_bounds__") || line.contains('[') && line.ends_with("];") {
+            out.push_str(line);
+            out.push('\n');
             continue;
         }
-        let part_of_word = out.ends_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '.');
-        let large = digits.len() > 2 && !part_of_word;
-        out.push_str(if large { "#" } else { &digits });
-        digits.clear();
-        out.push(c);
+        let mut word = false;
+        let mut number = false;
+        for c in line.chars() {
+            if c.is_ascii_digit() && !word {
+                if !number {
+                    out.push('#');
+                }
+                number = true;
+                continue;
+            }
+            number = false;
+            word = c.is_ascii_alphanumeric() || c == '_';
+            out.push(c);
+        }
+        out.push('\n');
     }
     out
 }
 
-/// Kernels that differ in more than large numbers: prelude to name and text.
+/// Kernels that differ in more than numbers: prelude to name and text.
 #[derive(Default)]
 struct Kernels {
     seen: BTreeSet<String>,

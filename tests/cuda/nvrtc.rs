@@ -7,21 +7,18 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 
 type Handle = *mut c_void;
+type Strings = *const *const c_char;
+type Create = unsafe extern "C" fn(*mut Handle, *const c_char, *const c_char, c_int, Strings, Strings) -> c_int;
+type Compile = unsafe extern "C" fn(Handle, c_int, Strings) -> c_int;
+type Destroy = unsafe extern "C" fn(*mut Handle) -> c_int;
 type Size = unsafe extern "C" fn(Handle, *mut usize) -> c_int;
 type Get = unsafe extern "C" fn(Handle, *mut c_char) -> c_int;
 
 /// A loaded NVRTC.
 pub struct Nvrtc {
-    create: unsafe extern "C" fn(
-        *mut Handle,
-        *const c_char,
-        *const c_char,
-        c_int,
-        *const *const c_char,
-        *const *const c_char,
-    ) -> c_int,
-    compile: unsafe extern "C" fn(Handle, c_int, *const *const c_char) -> c_int,
-    destroy: unsafe extern "C" fn(*mut Handle) -> c_int,
+    create: Create,
+    compile: Compile,
+    destroy: Destroy,
     log: (Size, Get),
     cubin: (Size, Get),
 }
@@ -105,9 +102,9 @@ fn load(path: &Path) -> Option<Nvrtc> {
     // SAFETY: these functions have had these types since CUDA 11.1.
     unsafe {
         Some(Nvrtc {
-            create: std::mem::transmute::<*mut c_void, _>(symbol(c"nvrtcCreateProgram")?),
-            compile: std::mem::transmute::<*mut c_void, _>(symbol(c"nvrtcCompileProgram")?),
-            destroy: std::mem::transmute::<*mut c_void, _>(symbol(c"nvrtcDestroyProgram")?),
+            create: std::mem::transmute::<*mut c_void, Create>(symbol(c"nvrtcCreateProgram")?),
+            compile: std::mem::transmute::<*mut c_void, Compile>(symbol(c"nvrtcCompileProgram")?),
+            destroy: std::mem::transmute::<*mut c_void, Destroy>(symbol(c"nvrtcDestroyProgram")?),
             log: (
                 std::mem::transmute::<*mut c_void, Size>(symbol(c"nvrtcGetProgramLogSize")?),
                 std::mem::transmute::<*mut c_void, Get>(symbol(c"nvrtcGetProgramLog")?),

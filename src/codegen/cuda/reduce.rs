@@ -14,8 +14,9 @@ use crate::graph::{Binary, DType, NodeId};
 const THREADS: usize = 256;
 /// Blocks that keep all processors of a large GPU busy.
 const ENOUGH: usize = 528;
-/// Fewer elements of a result are not worth another block.
-const PART: usize = 4096;
+/// Steps of a thread from which on a result is worth several blocks and another launch, and steps left to each then.
+const LONG: usize = 32;
+const SHORT: usize = 8;
 
 /// How the work of one set of reduced loops is laid out.
 struct Layout {
@@ -52,8 +53,9 @@ impl Layout {
         let lanes = wanted.clamp(1, most.max(1));
         let side = THREADS / lanes;
         let tiles = results.div_ceil(side).max(1);
-        let parts = if split && tiles < ENOUGH / 2 {
-            ENOUGH.div_ceil(tiles).min(count / PART.max(lanes * width)).clamp(1, 1024)
+        let steps = count.div_ceil(lanes * width);
+        let parts = if split && tiles < ENOUGH / 2 && steps >= LONG {
+            ENOUGH.div_ceil(tiles).min(steps / SHORT).clamp(1, 1024)
         } else {
             1
         };
