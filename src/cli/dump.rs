@@ -121,7 +121,7 @@ fn stage(args: &DumpArgs, g: &Graph) -> String {
         Stage::Cuda => {
             let g = passes::run(g.clone(), &passes::Options::default());
             let g = passes::layout::layout(&g);
-            let plan = plan::plan(&g, fuse::fuse(&g, FuseOptions { fuse: true }), cuda::PLAN);
+            let plan = plan::plan(&g, fuse::fuse(&g, FuseOptions::GPU), cuda::PLAN);
             let module = cuda::generate(&g, &plan, args.target.into());
             format!("{}\n{}", module.text, module.table(&g, &plan))
         }

@@ -9,7 +9,7 @@ use ganc::plan::{Plan, plan};
 /// A graph lowered as for a GPU: the graph after layout, its plan, its text.
 pub fn lower(graph: &Graph, fused: bool, arch: Arch) -> (Graph, Plan, Module) {
     let graph = layout(graph);
-    let p = plan(&graph, fuse(&graph, FuseOptions { fuse: fused }), cuda::PLAN);
+    let p = plan(&graph, fuse(&graph, if fused { FuseOptions::GPU } else { FuseOptions::OFF }), cuda::PLAN);
     p.verify().expect("a sound plan");
     let module = cuda::generate(&graph, &p, arch);
     (graph, p, module)

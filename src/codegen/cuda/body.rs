@@ -245,8 +245,8 @@ pub fn element(graph: &Graph, name: &str, body: &Body) -> Spliced {
 }
 
 /// What is done with an element of a product (an *epilogue*):
-/// `void NAME(const T* p0, T* p1, …, float product, int i0, …, float& s0, …)`. The indices are those of the loops over
-/// [`crate::fuse::domain_of`] the product's shape; `product` is the finished element. The function does all stores.
+/// `void NAME(const T* p0, T* p1, …, float product, int i0, …, float& s0, …)`. The indices are those of the body's
+/// loops, row and column of the product; `product` is the finished element. The function does all stores.
 pub fn epilogue(graph: &Graph, name: &str, body: &Body, product: NodeId) -> Spliced {
     let reduced = |s: &Sink| matches!(s, Sink::Reduce { combine: Combine::Sum | Combine::Max, .. });
     let sums: Vec<usize> = (0..body.sinks.len()).filter(|&i| reduced(&body.sinks[i])).collect();

@@ -5,7 +5,7 @@ use super::Arg;
 use super::body::{Lowering, is_wide, needed, value};
 use super::emit::{Emit, NAME, Tensors};
 use super::ir::{Builtin, Call, Expr, Function, Infix, Role, Stmt, Ty, Var};
-use super::map::{block_of, nest, prefill, simplified};
+use super::map::{block_of, prefill, simplified};
 use super::nest::indices;
 use super::reduce::reduce;
 use crate::fuse::{Affine, Body, Operand, Product, Reg, Sink};
@@ -31,11 +31,17 @@ pub(super) fn product(emit: &mut Emit, job: &Job) {
                 element_wise(emit, job, Follow::Body(body));
                 return;
             }
-            // The result waits in scratch for loops of their own.
+            // The result waits for loops of their own, in its memory if it has any.
+            let own = |s: &Sink| matches!(s, Sink::Store { node, .. } if *node == job.node);
             let ty = emit.graph.ty(job.node).clone();
-            let at = Arg::Scratch(emit.scratch(ty.bytes()));
+            let at = match body.sinks.iter().any(own) {
+                true => Arg::Node(job.node),
+                false => Arg::Scratch(emit.scratch(ty.bytes())),
+            };
             element_wise(emit, job, Follow::Store(at));
-            after(emit, job.node, body, at);
+            let mut body = body.clone();
+            body.sinks.retain(|s| !own(s));
+            after(emit, job.node, &body, at);
         }
     }
 }
@@ -134,7 +140,9 @@ fn element_wise(emit: &mut Emit, job: &Job, follow: Follow) {
     match follow {
         Follow::Store(_) => code.push(Stmt::Store(pointers[&node], Expr::Var(t), Expr::Var(acc))),
         Follow::Body(body) => {
-            let loops = at.iter().zip(&ty.shape).filter(|x| *x.1 != 1).map(|x| x.0.clone()).collect();
+            // Its loops go over the result in order, however many they are.
+            let extents: Vec<(usize, usize)> = body.domain.iter().copied().enumerate().collect();
+            let loops = indices(&mut f, Expr::Var(t), &extents, "m", &mut code);
             let here = Affine::row_major(&body.domain);
             let held = vec![(node, here, Expr::Var(acc))];
             let after = Lowering { body, loops, pointers, held, prefix: "r" };
@@ -300,13 +308,6 @@ fn weight_grad(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
 }
 
 /// The launches of an epilogue as loops of its own, over a result that waits in `from`.
-pub(super) fn after(emit: &mut Emit, node: NodeId, body: &Body, from: Arg) {
-    let body = simplified(body);
-    let instead = |n: NodeId| (n == node).then_some(from);
-    if body.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. })) {
-        reduce(emit, &body, &instead);
-    } else {
-        let all: Vec<usize> = (0..body.sinks.len()).collect();
-        nest(emit, "map", &body, &all, &instead);
-    }
+fn after(emit: &mut Emit, node: NodeId, body: &Body, from: Arg) {
+    reduce(emit, &simplified(body), &|n| (n == node).then_some(from));
 }
