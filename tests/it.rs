@@ -4,6 +4,7 @@ mod build;
 mod cli;
 mod cli_bad;
 mod cuda;
+mod cuda_contract;
 mod cuda_specs;
 mod cuda_text;
 mod epilogues;

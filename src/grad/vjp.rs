@@ -8,7 +8,7 @@
 //! - `abs` has slope 0 at 0; `sign` and `floor` have slope 0 everywhere.
 //! - a maximum over axes gives everything to the first largest element.
 
-use crate::graph::{Binary, ContractDims, Graph, NodeId, Op, Unary, Window};
+use crate::graph::{Binary, ContractDims, DType, Graph, NodeId, Op, Unary, Window};
 use std::sync::Arc;
 
 /// Whether a rule of [`vjp`] can give anything for this op; `false` stops the search for paths early.
@@ -60,9 +60,14 @@ pub(super) fn has_derivative(op: &Op) -> bool {
 /// `wanted` may be left out; so are those whose gradient is zero.
 pub(super) fn vjp(g: &mut Graph, id: NodeId, ct: NodeId, wanted: &[bool]) -> Vec<Option<NodeId>> {
     let node = g.node(id).clone();
-    let args = node.args;
+    let mut args = node.args;
+    // Products are f32 whatever their factors are; so are those of cotangents, which are rounded at the end.
+    let types: Vec<DType> = args.iter().map(|&a| g.ty(a).dtype).collect();
+    if matches!(node.op, Op::Contract(_) | Op::ConvFwd(_) | Op::ConvDataGrad(_) | Op::ConvWeightGrad(_)) {
+        args.iter_mut().for_each(|a| *a = g.cast(*a, DType::F32));
+    }
     let none = || vec![None; args.len()];
-    match node.op {
+    let found = match node.op {
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Random { .. } => none(),
         Op::Unary(f) => vec![unary(g, f, args[0], id, ct)],
         Op::Binary(f) => binary(g, f, &args, ct, wanted),
@@ -155,7 +160,8 @@ pub(super) fn vjp(g: &mut Graph, id: NodeId, ct: NodeId, wanted: &[bool]) -> Vec
             });
             vec![table, None, wanted[2].then(|| g.gather_rows(ct, args[1]))]
         }
-    }
+    };
+    found.into_iter().zip(types).map(|(c, ty)| c.map(|c| if ty.is_float() { g.cast(c, ty) } else { c })).collect()
 }
 
 fn unary(g: &mut Graph, f: Unary, x: NodeId, y: NodeId, ct: NodeId) -> Option<NodeId> {

@@ -430,7 +430,7 @@ impl Graph {
 
     // ---- products
 
-    /// Products summed over pairs of axes; result `[batch…, free lhs…, free rhs…]`.
+    /// Products summed over pairs of axes; result `[batch…, free lhs…, free rhs…]`, f32 whatever the factors are.
     pub fn contract(&mut self, a: NodeId, b: NodeId, dims: ContractDims) -> NodeId {
         let (ta, tb) = (self.ty(a).clone(), self.ty(b).clone());
         assert!(ta.dtype.is_float() && ta.dtype == tb.dtype, "contract of {ta} and {tb}");
@@ -444,7 +444,7 @@ impl Graph {
         let mut shape: Vec<usize> = dims.batch.iter().map(|p| ta.shape[p.0]).collect();
         shape.extend((0..ta.rank()).filter(|i| !ua.contains(i)).map(|i| ta.shape[i]));
         shape.extend((0..tb.rank()).filter(|i| !ub.contains(i)).map(|i| tb.shape[i]));
-        let ty = Type::new(ta.dtype, shape);
+        let ty = Type::f32(shape);
         if self.as_splat(a) == Some(0.0) || self.as_splat(b) == Some(0.0) {
             return self.splat(0.0, ty);
         }
@@ -467,7 +467,9 @@ impl Graph {
     ) -> NodeId {
         assert_eq!(self.shape(a), &sa[..], "first argument of {op:?}");
         assert_eq!(self.shape(b), &sb[..], "second argument of {op:?}");
-        let ty = Type::new(self.ty(a).dtype, out);
+        let (da, db) = (self.ty(a).dtype, self.ty(b).dtype);
+        assert!(da.is_float() && da == db, "{op:?} of {} and {}", self.ty(a), self.ty(b));
+        let ty = Type::f32(out);
         if self.as_splat(a) == Some(0.0) || self.as_splat(b) == Some(0.0) {
             return self.splat(0.0, ty);
         }

@@ -280,7 +280,8 @@ pub enum Op {
     Max(Vec<usize>),
     /// `u32`: row-major index within `axes` of the first maximum; they stay with extent 1.
     ArgMax(Vec<usize>),
-    /// Products summed over pairs of axes.
+    /// Products summed over pairs of axes. The factors of this and of the convolutions have one real type; the result
+    /// is f32: sums of products of halves are not halves.
     Contract(ContractDims),
     /// `(x, w) -> y`, cross-correlation.
     ConvFwd(Arc<ConvGeom>),

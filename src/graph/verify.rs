@@ -199,7 +199,7 @@ fn check(op: &Op, args: &[&Type], ty: &Type) -> Check {
             };
             let batch: Vec<usize> = dims.batch.iter().map(|p| a.shape[p.0]).collect();
             ensure(b.dtype == a.dtype, || format!("factors {a} and {b}"))?;
-            shape(ty, a.dtype, &[batch, free(a, ua), free(b, ub)].concat())
+            shape(ty, DType::F32, &[batch, free(a, ua), free(b, ub)].concat())
         }
         Op::ConvFwd(g) => check_conv(g, args, ty, [g.x_shape(), g.w_shape(), g.y_shape()]),
         Op::ConvDataGrad(g) => check_conv(g, args, ty, [g.y_shape(), g.w_shape(), g.x_shape()]),
@@ -308,7 +308,7 @@ fn check_window(w: &Window, rank: usize) -> Result<(usize, Vec<usize>), String> 
 
 fn check_conv(g: &ConvGeom, args: &[&Type], ty: &Type, shapes: [Vec<usize>; 3]) -> Check {
     arity(args, 2)?;
-    real(ty)?;
+    real(args[0])?;
     let n = g.input.len();
     let lists = [&g.kernel, &g.output, &g.stride, &g.pad, &g.dilation];
     ensure(lists.iter().all(|l| l.len() == n), || "attributes of another rank than the image".into())?;
@@ -317,9 +317,9 @@ fn check_conv(g: &ConvGeom, args: &[&Type], ty: &Type, shapes: [Vec<usize>; 3]) 
     })?;
     ensure(g.stride.iter().chain(&g.dilation).chain(&g.kernel).all(|&v| v > 0), || "an extent of 0".into())?;
     let [a, b, y] = shapes;
-    shape(args[0], ty.dtype, &a)?;
-    shape(args[1], ty.dtype, &b)?;
-    shape(ty, ty.dtype, &y)
+    shape(args[0], args[0].dtype, &a)?;
+    shape(args[1], args[0].dtype, &b)?;
+    shape(ty, DType::F32, &y)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! one, an upload, or the run before. Addresses that a launch passes are divisible by 16.
 
 pub mod body;
+pub mod contract;
 pub mod emit;
 pub mod ir;
 mod map;

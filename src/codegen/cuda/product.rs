@@ -1,13 +1,13 @@
 //! Products and convolutions as they are defined, a thread for each element: what no template covers, and what the
 //! templates are checked against.
 
-use super::Arg;
 use super::body::{Lowering, is_wide, needed, value};
 use super::emit::{Emit, NAME, Tensors};
 use super::ir::{Builtin, Call, Expr, Function, Infix, Role, Stmt, Ty, Var};
 use super::map::{block_of, prefill, simplified};
 use super::nest::indices;
 use super::reduce::reduce;
+use super::{Arg, contract};
 use crate::fuse::{Affine, Body, Operand, Product, Reg, Sink};
 use crate::graph::{ContractDims, ConvGeom, Layout, NodeId};
 
@@ -24,11 +24,11 @@ pub(super) struct Job<'a> {
 pub(super) fn product(emit: &mut Emit, job: &Job) {
     let ends = |b: &Body| b.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. }));
     match job.epilogue {
-        None => element_wise(emit, job, Follow::Store(Arg::Node(job.node))),
+        None => tiled(emit, job, Follow::Store(Arg::Node(job.node))),
         Some(body) => {
             prefill(emit, body);
             if !ends(body) {
-                element_wise(emit, job, Follow::Body(body));
+                tiled(emit, job, Follow::Body(body));
                 return;
             }
             // The result waits for loops of their own, in its memory if it has any.
@@ -38,7 +38,7 @@ pub(super) fn product(emit: &mut Emit, job: &Job) {
                 true => Arg::Node(job.node),
                 false => Arg::Scratch(emit.scratch(ty.bytes())),
             };
-            element_wise(emit, job, Follow::Store(at));
+            tiled(emit, job, Follow::Store(at));
             let mut body = body.clone();
             body.sinks.retain(|s| !own(s));
             after(emit, job.node, &body, at);
@@ -46,9 +46,18 @@ pub(super) fn product(emit: &mut Emit, job: &Job) {
     }
 }
 
+/// By the templates, where they can count that far.
+fn tiled(emit: &mut Emit, job: &Job, follow: Follow) {
+    if !contract::product(emit, job, &follow) {
+        element_wise(emit, job, follow);
+    }
+}
+
 /// What becomes of an element.
-enum Follow<'a> {
+pub(super) enum Follow<'a> {
+    /// Stored here as it is.
     Store(Arg),
+    /// An epilogue without reductions.
     Body(&'a Body),
 }
 

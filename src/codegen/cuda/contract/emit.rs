@@ -1,0 +1,369 @@
+//! The text and the launches of a product.
+
+use super::super::Arg;
+use super::super::body::{Spliced, element as element_function, epilogue as epilogue_function};
+use super::super::emit::{Emit, NAME};
+use super::super::print::storage;
+use super::super::product::Follow;
+use super::space::{Element, Group, Problem, Space};
+use super::tiles::{Choice, Math, Size, choose};
+use super::view::{View, element, through};
+use crate::fuse::{Affine, Body, Code, Guard, Inst};
+use crate::graph::ty::strides;
+use crate::graph::{DType, NodeId};
+use std::fmt::Write;
+
+/// Threads of a block in kernels that only move data.
+const MOVERS: usize = 256;
+/// Bytes of the widest access.
+const WIDEST: usize = 16;
+/// Elements to which rows of a packed operand are padded.
+const PACKED: usize = 8;
+
+/// Where an operand's elements come from.
+enum Read {
+    /// Memory, converted on the way.
+    Stored { from: Arg, dtype: DType },
+    /// A function of its coordinates.
+    Computed(Spliced),
+}
+
+/// An operand as a struct of the text.
+struct Loader {
+    read: Read,
+    view: View,
+    /// Elements of one access.
+    vector: usize,
+    /// Whether they are neighbours along the sum, else along rows.
+    along: bool,
+    /// The names of its two index types' functions.
+    index: &'static str,
+}
+
+/// Pointers of a struct of the text: what a launch passes for each, and its type.
+type Pointers = Vec<(Arg, String)>;
+
+/// A kernel's parameters, as they are collected.
+#[derive(Default)]
+struct Parameters {
+    text: Vec<String>,
+    args: Vec<Arg>,
+}
+
+impl Parameters {
+    /// Adds pointers; gives the arguments of their struct's constructor, after z.
+    fn add(&mut self, letter: &str, list: &Pointers) -> String {
+        let mut names = String::from("z");
+        for (i, (arg, ty)) in list.iter().enumerate() {
+            self.text.push(format!("{ty} {letter}{i}"));
+            self.args.push(*arg);
+            let _ = write!(names, ", {letter}{i}");
+        }
+        names
+    }
+
+    /// The head of a kernel with these parameters.
+    fn head(&self, bounds: &str) -> String {
+        format!(
+            "extern \"C\" __global__ void __launch_bounds__({bounds}) {NAME}(\n    {}) {{\n",
+            self.text.join(",\n    ")
+        )
+    }
+}
+
+/// Texts of a product's parts are made here.
+pub(super) struct Writer<'a, 'b> {
+    pub emit: &'b mut Emit<'a>,
+    pub math: Math,
+}
+
+/// The result as a struct of the text.
+struct Target {
+    text: String,
+    /// Elements of one access.
+    vector: usize,
+    pointers: Pointers,
+}
+
+impl Writer<'_, '_> {
+    /// The launches of a product of this size.
+    pub fn product(&mut self, problem: &Problem, size: Size, node: NodeId, follow: &Follow) {
+        let space = &problem.space;
+        let Choice { tile, parts } = choose(self.math, self.emit.arch, size, true);
+        let tiles = [size.n.div_ceil(tile.n), size.m.div_ceil(tile.m)];
+        let left = self.operand("left", space, &problem.left, Group::Rows, tiles[0]);
+        let right = self.operand("right", space, &problem.right, Group::Cols, tiles[1]);
+        let target = self.target(problem, node, follow);
+        let width = size.n.next_multiple_of(4);
+        let plane = size.m * width;
+        let sums = (parts > 1).then(|| Arg::Scratch(self.emit.scratch(4 * parts * size.blocks * plane)));
+
+        let mut p = Parameters::default();
+        let mut text = String::new();
+        let result = match sums {
+            Some(at) => {
+                p.text.push("float* parts".to_string());
+                p.args.push(at);
+                let of = format!("ganc_partial<{}, {width}>", size.m);
+                format!("{of} result = {{parts + ((long long)part * {} + z) * {plane}}}", size.blocks)
+            }
+            None => {
+                text.push_str(&target.text);
+                format!("{NAME}_result result({})", p.add("y", &target.pointers))
+            }
+        };
+        let mut makes = vec![];
+        for (side, letter, loader) in [("left", "a", &left), ("right", "b", &right)] {
+            text.push_str(&self.loader_text(side, loader));
+            makes.push(format!("{NAME}_{side}({})", p.add(letter, &self.pointers(loader))));
+        }
+        let steps = size.k.div_ceil(tile.k);
+        let each = steps.div_ceil(parts);
+        text.push_str(&p.head(&format!("{}, {}", tile.threads, tile.least)));
+        let [own_m, own_n] = tile.own;
+        let shape = [tile.m, tile.n, tile.k, own_m, own_n, tile.threads, tile.stages].map(|v| v.to_string());
+        let _ = writeln!(text, "  typedef ganc_shape<{}> Shape;", shape.join(", "));
+        let _ = writeln!(text, "  int at = blockIdx.x;");
+        let _ = writeln!(text, "  const int col = at % {} * Shape::N;\n  at /= {};", tiles[0], tiles[0]);
+        let _ = writeln!(text, "  const int row = at % {} * Shape::M;\n  at /= {};", tiles[1], tiles[1]);
+        let _ = writeln!(text, "  const int z = at % {}, part = at / {};", size.blocks, size.blocks);
+        let _ = writeln!(text, "  const int first = part * {each}, last = min(first + {each}, {steps});");
+        let call = format!("ganc_multiply<{}, Shape>", self.math.name());
+        let _ = writeln!(text, "  {call}({}, {}, row, col, first, last);", makes[0], makes[1]);
+        let _ = writeln!(text, "  {result};\n  ganc_finish<Shape>(result, row, col);\n}}");
+        let blocks = tiles[0] * tiles[1] * size.blocks * parts;
+        let shared = tile.shared(self.math, [left.along, right.along]);
+        let kernel = self.emit.kernel("product", text);
+        self.emit.launch(kernel, [blocks as u32, 1, 1], tile.threads, shared, p.args);
+
+        if let Some(at) = sums {
+            let units = plane / target.vector;
+            let mut p = Parameters { text: vec!["const float* __restrict__ parts".into()], args: vec![at] };
+            let given = p.add("y", &target.pointers);
+            let total = units * size.blocks;
+            let mut text = target.text + &p.head(&MOVERS.to_string());
+            let _ = writeln!(text, "  const int at = blockIdx.x * {MOVERS} + threadIdx.x, z = at / {units};");
+            let _ = writeln!(text, "  if (at >= {total}) return;\n  {NAME}_result result({given});");
+            let stride = size.blocks * plane;
+            let call = format!("ganc_add_parts<{}, {width}, {parts}>", size.m);
+            let from = format!("parts + (long long)z * {plane}, {stride}ll, at % {units}");
+            let _ = writeln!(text, "  {call}(result, {from});\n}}");
+            self.movers("add_parts", text, total, p.args);
+        }
+    }
+
+    /// Adds a kernel with a thread for each unit, and its launch.
+    fn movers(&mut self, what: &str, text: String, units: usize, args: Vec<Arg>) {
+        let kernel = self.emit.kernel(what, text);
+        self.emit.launch(kernel, [units.div_ceil(MOVERS) as u32, 1, 1], MOVERS, 0, args);
+    }
+
+    /// How an operand is read; `reads`: how often each element is, at least.
+    fn operand(&mut self, what: &str, space: &Space, e: &Element, group: Group, reads: usize) -> Loader {
+        let loader = self.loader(what, space, e, group);
+        let (rows, sum) = (loader.view.extent(0), loader.view.extent(1));
+        let bytes = self.math.dtype().bytes();
+        let (blocks, all) = (space.blocks(), space.blocks() * rows * sum);
+        let stored: usize = e.operand.shape.iter().product();
+        // Elements that lie far apart, and are read again by other tiles: once through memory is cheaper.
+        let far = loader.vector * bytes < 8;
+        if !far || reads < 2 || all > 2 * stored {
+            return loader;
+        }
+        let width = sum.next_multiple_of(PACKED);
+        let plane = rows * width;
+        let at = Arg::Scratch(self.emit.scratch(blocks * plane * bytes));
+        let loader = Loader { vector: 1, along: false, ..loader };
+        let dtype = self.math.dtype();
+        let mut p = Parameters { text: vec![format!("{}* __restrict__ to", element(dtype))], args: vec![at] };
+        let given = p.add("a", &self.pointers(&loader));
+        let mut text = self.loader_text(what, &loader) + &p.head(&MOVERS.to_string());
+        let _ = writeln!(text, "  const int at = blockIdx.x * {MOVERS} + threadIdx.x, z = at / {plane};");
+        let _ = writeln!(text, "  if (at >= {}) return;", blocks * plane);
+        let to = format!("to + (long long)z * {plane}");
+        let _ = writeln!(text, "  ganc_pack<{width}>({to}, {NAME}_{what}({given}), at % {plane});\n}}");
+        self.movers("pack", text, blocks * plane, p.args);
+        Loader {
+            read: Read::Stored { from: at, dtype },
+            view: View::dense(blocks, rows, width),
+            vector: WIDEST / bytes,
+            along: true,
+            index: View::index_type(blocks * plane),
+        }
+    }
+
+    fn loader(&self, what: &str, space: &Space, e: &Element, group: Group) -> Loader {
+        let rank = space.domain().len();
+        let groups = [group, Group::Sum];
+        if let Some((from, dtype, at, guards)) = stored(&e.operand.body) {
+            let at = through(at, &e.coords, rank);
+            let mut all: Vec<Guard> = e.guards.clone();
+            let domain = space.domain();
+            let inner = guards.iter().map(|g| Guard { at: through(&g.at, &e.coords, rank), extent: g.extent });
+            all.extend(inner.filter(|g| !g.always(&domain)));
+            let view = View::new(space, groups, &[at], &all);
+            let most = WIDEST / dtype.bytes();
+            let (rows, sum) = (view.vector(0, most), view.vector(1, most));
+            let along = sum > 1 && sum >= rows;
+            let index = View::index_type(self.emit.graph.ty(from).elements());
+            let read = Read::Stored { from: Arg::Node(from), dtype };
+            return Loader { read, view, vector: if along { sum } else { rows }, along, index };
+        }
+        let view = View::new(space, groups, &e.coords, &e.guards);
+        let function = element_function(self.emit.graph, &format!("{NAME}_{what}_element"), &e.operand.body);
+        let index = function.index();
+        Loader { read: Read::Computed(function), view, vector: 1, along: false, index }
+    }
+
+    /// What a kernel passes to a loader's constructor after z.
+    fn pointers(&self, loader: &Loader) -> Pointers {
+        match &loader.read {
+            Read::Stored { from, dtype } => vec![(*from, format!("const {}* __restrict__", element(*dtype)))],
+            Read::Computed(f) => self.tensors(f),
+        }
+    }
+
+    fn tensors(&self, f: &Spliced) -> Pointers {
+        let one = |&(n, write): &(NodeId, bool)| {
+            let ty = storage(self.emit.graph.ty(n).dtype);
+            (Arg::Node(n), if write { format!("{ty}*") } else { format!("const {ty}*") })
+        };
+        f.tensors.iter().map(one).collect()
+    }
+
+    fn loader_text(&self, side: &str, l: &Loader) -> String {
+        let name = format!("{NAME}_{side}");
+        let list = self.pointers(l);
+        let mut s = match &l.read {
+            Read::Computed(f) => f.text.clone(),
+            Read::Stored { .. } => String::new(),
+        };
+        let _ = writeln!(s, "struct {name} {{");
+        let (dtype, copy) = match &l.read {
+            Read::Stored { dtype, .. } => (*dtype, *dtype == self.math.dtype()),
+            Read::Computed(_) => (self.math.dtype(), false),
+        };
+        let _ = writeln!(s, "  typedef {} T;", element(dtype));
+        let _ = writeln!(s, "  enum {{ V = {}, ALONG = {}, COPY = {} }};", l.vector, l.along as u8, copy as u8);
+        s.push_str(&members(&list));
+        s.push_str(&l.view.members(["Row", "Sum"], l.index));
+        s.push_str(&constructor(&name, &list, &l.view.prepare(l.index)));
+        s.push_str(&l.view.side(0, "row", "Row", l.index));
+        s.push_str(&l.view.side(1, "sum", "Sum", l.index));
+        let inside = l.view.inside(["r", "s"]);
+        match &l.read {
+            Read::Stored { .. } => {
+                s.push_str("  GANC_DEVICE const T* address(const Row& r, const Sum& s, bool& in) const {\n");
+                let _ = writeln!(s, "    in = {inside};\n    return p0 + (in ? r.f0 + s.f0 : 0);\n  }}");
+                s.push_str(
+                    "  template <class S> GANC_DEVICE void get(S* to, const Row& r, const Sum& s) const {\n",
+                );
+                s.push_str("    bool in;\n    const T* const from = address(r, s, in);\n    ganc_fetch<V>(to, from, in);\n  }\n");
+            }
+            Read::Computed(f) => {
+                let mut given: Vec<String> = (0..list.len()).map(|i| format!("p{i}")).collect();
+                given.extend((0..l.view.free()).map(|i| format!("r.f{i} + s.f{i}")));
+                s.push_str(
+                    "  template <class S> GANC_DEVICE void get(S* to, const Row& r, const Sum& s) const {\n",
+                );
+                let _ = writeln!(s, "    const bool in = {inside};");
+                let value = format!("{}({})", f.name, given.join(", "));
+                let _ = writeln!(s, "    *to = ganc_number<S>::of(in ? {value} : 0.0f);\n  }}");
+            }
+        }
+        s.push_str("};\n");
+        s
+    }
+
+    /// The result, as it is stored or as an epilogue takes it.
+    fn target(&self, problem: &Problem, node: NodeId, follow: &Follow) -> Target {
+        let (space, graph) = (&problem.space, self.emit.graph);
+        let rank = space.domain().len();
+        let groups = [Group::Rows, Group::Cols];
+        let name = format!("{NAME}_result");
+        let shape = graph.shape(node);
+        let (view, vector, index, list, function) = match follow {
+            Follow::Store(to) => {
+                let mut at = Affine::constant(rank, 0);
+                for (c, &stride) in problem.result.iter().zip(&strides(shape)) {
+                    at = at.plus(c, stride as i64);
+                }
+                let view = View::new(space, groups, &[at], &problem.inside);
+                let vector = view.vector(1, 4);
+                let dtype = graph.ty(node).dtype;
+                let list = vec![(*to, format!("{}*", element(dtype)))];
+                (view, vector, View::index_type(graph.ty(node).elements()), list, None)
+            }
+            Follow::Body(body) => {
+                let loops = loops(&body.domain, shape, &problem.result, rank);
+                let view = View::new(space, groups, &loops, &problem.inside);
+                let f = epilogue_function(graph, &format!("{NAME}_then"), body, node);
+                (view, 1, f.index(), self.tensors(&f), Some(f))
+            }
+        };
+        let mut s = function.as_ref().map_or(String::new(), |f| f.text.clone());
+        let _ = writeln!(s, "struct {name} {{\n  enum {{ V = {vector} }};");
+        s.push_str(&members(&list));
+        s.push_str(&view.members(["Row", "Cols"], index));
+        s.push_str(&constructor(&name, &list, &view.prepare(index)));
+        s.push_str(&view.side(0, "row", "Row", index));
+        s.push_str(&view.side(1, "cols", "Cols", index));
+        s.push_str("  GANC_DEVICE void put(int m, const Cols& c, const float* v) const {\n");
+        let _ = writeln!(s, "    const Row r = row(m);\n    if (!({})) return;", view.inside(["r", "c"]));
+        match function {
+            None => s.push_str("    ganc_put<V>(p0 + (r.f0 + c.f0), v);\n"),
+            Some(f) => {
+                let mut given: Vec<String> = (0..list.len()).map(|i| format!("p{i}")).collect();
+                given.push("v[0]".into());
+                given.extend((0..view.free()).map(|i| format!("r.f{i} + c.f{i}")));
+                let _ = writeln!(s, "    {}({});", f.name, given.join(", "));
+            }
+        }
+        s.push_str("  }\n};\n");
+        Target { text: s, vector, pointers: list }
+    }
+}
+
+/// The loops of an epilogue, each over some neighbouring axes of the result, as functions of the coordinates.
+fn loops(domain: &[usize], shape: &[usize], axes: &[Affine], rank: usize) -> Vec<Affine> {
+    let mut rest = shape.iter().zip(axes);
+    let loops = domain.iter().map(|&extent| {
+        let (mut form, mut size) = (Affine::constant(rank, 0), 1);
+        while size < extent {
+            let Some((&d, axis)) = rest.next() else { break };
+            form = form.scaled(d as i64, 0).plus(axis, 1);
+            size *= d;
+        }
+        form
+    });
+    loops.collect()
+}
+
+/// A tensor read in place or through one conversion: node, its element type, position, guards.
+fn stored(body: &Body) -> Option<(NodeId, DType, &Affine, &[Guard])> {
+    let load = match body.insts.as_slice() {
+        [load] => load,
+        [load, Inst { code: Code::Cast(from), args, dtype }]
+            if args == &[0] && dtype.is_float() && from.is_float() =>
+        {
+            load
+        }
+        _ => return None,
+    };
+    match &load.code {
+        Code::Load { from, at, guards } => Some((*from, load.dtype, at, guards)),
+        _ => None,
+    }
+}
+
+/// Declarations of a struct's pointers.
+fn members(list: &Pointers) -> String {
+    list.iter().enumerate().map(|(i, (_, ty))| format!("  {ty} p{i};\n").replace(" __restrict__", "")).collect()
+}
+
+fn constructor(name: &str, list: &Pointers, body: &str) -> String {
+    let parameters: String = list.iter().enumerate().map(|(i, (_, ty))| format!(", {ty} q{i}")).collect();
+    let sets: String = list.iter().enumerate().map(|(i, _)| format!("    p{i} = q{i};\n")).collect();
+    let parameters = parameters.replace(" __restrict__", "");
+    format!("  GANC_DEVICE {name}(int z{parameters}) {{\n{sets}{body}  }}\n")
+}

@@ -1,0 +1,52 @@
+//! Products as CUDA kernels: matrix products and the three convolutions, all as *implicit* matrix products (no image
+//! is ever unfolded in memory).
+//!
+//! A product becomes a sum over index spaces ([`space`]), in which operands and result are affine functions of a
+//! block's coordinates, rows, columns and the sum ([`view`]). A tile shape is chosen from a table ([`tiles`]). The
+//! kernel itself is a C++ template (`product.cuh`, over the PTX of `tensor.cuh`), for which [`emit`] writes the
+//! operands and the result as structs: where an element is, whether it is inside, what is computed of it.
+//!
+//! - Operands that lie in 16-byte pieces go to shared memory by `cp.async`, several stages ahead; all others (a
+//!   conversion, a prologue, odd strides) through registers, one stage ahead of the multiplication.
+//! - An operand whose neighbours lie far apart (a convolution's weights) and that many tiles read is laid out for the
+//!   product by a small kernel before.
+//! - A product with too few tiles for the device cuts its sum into parts, which a second kernel adds in order: no
+//!   atomics, the same bits in every run.
+//! - Sums are in f32. f32 operands are multiplied in f32, 16-bit ones by `mma.sync` (m16n8k16), tf32 ones by m16n8k8.
+
+mod emit;
+pub mod space;
+pub mod tiles;
+pub mod view;
+
+use super::emit::Emit;
+use super::product::{Follow, Job};
+use crate::graph::DType;
+use emit::Writer;
+use space::{Group, Problem};
+use tiles::{Math, Size};
+
+/// What kernels of products use; it stands before all of them, after [`super::PRELUDE`].
+pub const PRELUDE: &str = concat!(include_str!("tensor.cuh"), include_str!("product.cuh"));
+
+/// Adds the launches of a product; false if its extents are beyond what the kernels count with.
+pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
+    let math = Math::of(job.lhs.body.insts.last().map_or(DType::F32, |i| i.dtype));
+    let problem = Problem::new(job.product, job.lhs, job.rhs);
+    let space = &problem.space;
+    let count = |g: Group| space.extents(g).iter().product::<usize>();
+    let size = Size { blocks: space.blocks(), m: count(Group::Rows), n: count(Group::Cols), k: count(Group::Sum) };
+    let elements = |shape: &[usize]| shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+    let results = elements(&[size.blocks, size.m, size.n]);
+    if [results, size.k, elements(&job.lhs.shape), elements(&job.rhs.shape)].iter().any(|&n| n >= FAR) {
+        return false;
+    }
+    if results > 0 {
+        emit.require(PRELUDE);
+        Writer { emit, math }.product(&problem, size, job.node, follow);
+    }
+    true
+}
+
+/// Elements of operands and results are counted in `int`, with room for padding.
+const FAR: usize = 1 << 30;

@@ -1,0 +1,347 @@
+// Products: tiles of two operands go through shared memory into registers, and the tile of the result back through
+// shared memory to wherever it is wanted. Operands and results are structs that the generator writes:
+//   operand: T, V, ALONG, COPY; row(m), sum(k), get(out, row, sum), address(row, sum, in)
+//   result:  cols(n), put(m, cols, four values)
+
+struct ganc_bf16 { unsigned short bits; };
+struct ganc_f16 { unsigned short bits; };
+
+template <int BYTES> struct ganc_bytes;
+template <> struct ganc_bytes<2> { typedef unsigned short type; };
+template <> struct ganc_bytes<4> { typedef unsigned type; };
+template <> struct ganc_bytes<8> { typedef uint2 type; };
+template <> struct ganc_bytes<16> { typedef uint4 type; };
+
+// From and to f32.
+template <class T> struct ganc_number;
+template <> struct ganc_number<float> {
+  static GANC_DEVICE float of(float v) { return v; }
+  static GANC_DEVICE float value(float v) { return v; }
+};
+template <> struct ganc_number<ganc_bf16> {
+  static GANC_DEVICE ganc_bf16 of(float v) { return {ganc_to_bf16(v)}; }
+  static GANC_DEVICE float value(ganc_bf16 v) { return ganc_from_bf16(v.bits); }
+};
+template <> struct ganc_number<ganc_f16> {
+  static GANC_DEVICE ganc_f16 of(float v) { return {ganc_to_f16(v)}; }
+  static GANC_DEVICE float value(ganc_f16 v) { return ganc_from_f16(v.bits); }
+};
+
+// V neighbours, converted; zeros if not `in`. The address must be good all the same: without a branch, several loads
+// are on their way at once.
+template <int V, class S, class T> GANC_DEVICE void ganc_fetch(S* out, const T* from, bool in) {
+  __align__(16) T held[V];
+  typedef typename ganc_bytes<V * sizeof(T)>::type Word;
+  *(Word*)held = *(const Word*)from;
+#pragma unroll
+  for (int i = 0; i < V; ++i) out[i] = ganc_number<S>::of(in ? ganc_number<T>::value(held[i]) : 0.0f);
+}
+
+// V neighbours of a result.
+template <int V, class T> GANC_DEVICE void ganc_put(T* to, const float* v) {
+  __align__(16) T held[V];
+#pragma unroll
+  for (int i = 0; i < V; ++i) held[i] = ganc_number<T>::of(v[i]);
+  typedef typename ganc_bytes<V * sizeof(T)>::type Word;
+  *(Word*)to = *(const Word*)held;
+}
+
+// f(0), f(1), … f(N - 1), as straight code: what a thread keeps of its rows must stay in registers, and an unrolled loop
+// is a wish only.
+template <int N, class F> GANC_DEVICE void ganc_each(F f) {
+  if constexpr (N > 0) {
+    ganc_each<N - 1>(f);
+    f(N - 1);
+  }
+}
+
+// What is multiplied how. Pads keep the accesses of a warp in different banks.
+struct ganc_math_f32 {
+  typedef float S;
+  enum { TENSOR = 0, K = 1, PAD = 4, PAD_TURNED = 4 };
+};
+struct ganc_math_tf32 {
+  typedef float S;
+  enum { TENSOR = 1, K = 8, PAD = 4, PAD_TURNED = 8 };
+  static GANC_DEVICE void mma(float* c, const unsigned* a, const unsigned* b) { ganc_mma_tf32(c, a, b); }
+  static GANC_DEVICE unsigned word(unsigned v) { return ganc_tf32(v); }
+};
+struct ganc_math_bf16 {
+  typedef ganc_bf16 S;
+  enum { TENSOR = 1, K = 16, PAD = 8, PAD_TURNED = 8 };
+  static GANC_DEVICE void mma(float* c, const unsigned* a, const unsigned* b) { ganc_mma_bf16(c, a, b); }
+  static GANC_DEVICE unsigned word(unsigned v) { return v; }
+};
+struct ganc_math_f16 {
+  typedef ganc_f16 S;
+  enum { TENSOR = 1, K = 16, PAD = 8, PAD_TURNED = 8 };
+  static GANC_DEVICE void mma(float* c, const unsigned* a, const unsigned* b) { ganc_mma_f16(c, a, b); }
+  static GANC_DEVICE unsigned word(unsigned v) { return v; }
+};
+
+// Extents of a block's tile and of what a warp (tensor cores) or a thread (f32) has of it.
+template <int M_, int N_, int K_, int OWN_M_, int OWN_N_, int THREADS_, int STAGES_> struct ganc_shape {
+  enum { M = M_, N = N_, K = K_, OWN_M = OWN_M_, OWN_N = OWN_N_, THREADS = THREADS_, STAGES = STAGES_ };
+};
+
+// One operand's tiles on their way to shared memory: element (row, k) of a tile is at [k][row] if TURNED, else at
+// [row][k]. Bytes that stay as they are go by asynchronous copies, others through registers.
+template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
+  typedef typename Math::S S;
+  enum {
+    V = Operand::V,
+    ALONG = Operand::ALONG,
+    TURNED = !Math::TENSOR || !ALONG,
+    STRIDE = TURNED ? ROWS + Math::PAD_TURNED : Shape::K + Math::PAD,
+    SIZE = (TURNED ? Shape::K : ROWS) * STRIDE,
+    // Threads side by side along memory, the rest across.
+    SIDE = (ALONG ? Shape::K : ROWS) / V,
+    STEP = Shape::THREADS / SIDE,
+    ACROSS = ALONG ? ROWS : Shape::K,
+    COUNT = (ACROSS + STEP - 1) / STEP,
+    COPIED = Operand::COPY && V * sizeof(S) >= 4 && ALONG != TURNED
+  };
+  static_assert(Shape::THREADS % SIDE == 0, "a line of the tile is read by whole threads");
+  Operand from;
+  typename Operand::Row rows[ALONG ? COUNT : 1];
+  __align__(16) S held[COPIED ? 1 : COUNT * V];
+
+  GANC_DEVICE ganc_tiles(const Operand& o, int row) : from(o) {
+    ganc_each<ALONG ? COUNT : 1>([&](int i) {
+      rows[i] = from.row(row + (ALONG ? (int)threadIdx.x / SIDE + i * STEP : (int)threadIdx.x % SIDE * V));
+    });
+  }
+  static GANC_DEVICE int place(int along, int across) {
+    return ALONG && TURNED ? along * STRIDE + across : across * STRIDE + along;
+  }
+  // Begins to read the tile whose first k this is.
+  GANC_DEVICE void start(S* to, int k) {
+    const int along = (int)threadIdx.x % SIDE * V;
+    ganc_each<COUNT>([&](int i) {
+      const int across = (int)threadIdx.x / SIDE + i * STEP;
+      if (ACROSS % STEP != 0 && across >= ACROSS) return;
+      const typename Operand::Sum sum = from.sum(k + (ALONG ? along : across));
+      if constexpr (COPIED) {
+        bool in;
+        const typename Operand::T* p = from.address(rows[ALONG ? i : 0], sum, in);
+        ganc_copy<V * sizeof(S)>(to + place(along, across), p, in);
+      } else {
+        from.get(held + i * V, rows[ALONG ? i : 0], sum);
+      }
+    });
+  }
+  // Puts what was read through registers in its place.
+  GANC_DEVICE void land(S* to) {
+    if constexpr (!COPIED) {
+      const int along = (int)threadIdx.x % SIDE * V;
+      ganc_each<COUNT>([&](int i) {
+        const int across = (int)threadIdx.x / SIDE + i * STEP;
+        if (ACROSS % STEP != 0 && across >= ACROSS) return;
+        if constexpr (ALONG && TURNED) {
+#pragma unroll
+          for (int j = 0; j < V; ++j) to[place(along + j, across)] = held[i * V + j];
+        } else {
+          typedef typename ganc_bytes<V * sizeof(S)>::type Word;
+          *(Word*)(to + place(along, across)) = *(const Word*)(held + i * V);
+        }
+      });
+    }
+  }
+};
+
+// Runs `multiply(left tile, right tile)` over the tiles first..last of the sum, STAGES of them in shared memory.
+template <class Shape, class Left, class Right, class F>
+GANC_DEVICE void ganc_stream(Left& left, Right& right, int first, int last, F multiply) {
+  typedef typename Left::S S;
+  extern __shared__ __align__(128) unsigned char ganc_shared[];
+  S* const stages = (S*)ganc_shared;
+  enum { SIZE = Left::SIZE + Right::SIZE, AHEAD = Shape::STAGES - 1 };
+#pragma unroll
+  for (int i = 0; i < AHEAD; ++i) {
+    if (first + i < last) {
+      left.start(stages + i * SIZE, (first + i) * Shape::K);
+      right.start(stages + i * SIZE + Left::SIZE, (first + i) * Shape::K);
+      left.land(stages + i * SIZE);
+      right.land(stages + i * SIZE + Left::SIZE);
+    }
+    ganc_copy_commit();
+  }
+  int now = 0, next = AHEAD;
+#pragma unroll 1
+  for (int i = first; i < last; ++i) {
+    ganc_copy_wait<AHEAD - 1>();
+    __syncthreads();
+    S* const ahead = stages + next * SIZE;
+    const bool more = i + AHEAD < last;
+    if (more) {
+      left.start(ahead, (i + AHEAD) * Shape::K);
+      right.start(ahead + Left::SIZE, (i + AHEAD) * Shape::K);
+    }
+    ganc_copy_commit();
+    multiply(stages + now * SIZE, stages + now * SIZE + Left::SIZE);
+    if (more) {
+      left.land(ahead);
+      right.land(ahead + Left::SIZE);
+    }
+    now = now + 1 == Shape::STAGES ? 0 : now + 1;
+    next = next + 1 == Shape::STAGES ? 0 : next + 1;
+  }
+  ganc_copy_wait<0>();
+  __syncthreads();
+}
+
+// The part of a tile of 16 rows that is the left argument of an mma.
+template <class Math, class Tiles>
+GANC_DEVICE void ganc_left(unsigned* f, const typename Math::S* tile, int row, int k) {
+  const int lane = threadIdx.x & 31;
+  if constexpr (!Tiles::TURNED) {
+    ganc_matrices(f, tile + (row + (lane & 15)) * Tiles::STRIDE + k + (lane >> 4) * (Math::K / 2));
+  } else if constexpr (sizeof(typename Math::S) == 2) {
+    ganc_matrices_turned(f, tile + (k + (lane & 7) + (lane >> 4) * 8) * Tiles::STRIDE + row + (lane >> 3 & 1) * 8);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      f[i] = __float_as_uint(tile[(k + (lane & 3) + (i >> 1) * 4) * Tiles::STRIDE + row + (lane >> 2) + (i & 1) * 8]);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) f[i] = Math::word(f[i]);
+}
+
+// Two neighbouring right arguments, of 8 columns each: words 0 and 1, words 2 and 3.
+template <class Math, class Tiles>
+GANC_DEVICE void ganc_right(unsigned* f, const typename Math::S* tile, int col, int k) {
+  const int lane = threadIdx.x & 31;
+  if constexpr (!Tiles::TURNED) {
+    const int half = lane >> 3 & 1, block = lane >> 4;
+    ganc_matrices(f, tile + (col + (lane & 7) + block * 8) * Tiles::STRIDE + k + half * (Math::K / 2));
+  } else if constexpr (sizeof(typename Math::S) == 2) {
+    ganc_matrices_turned(f, tile + (k + (lane & 15)) * Tiles::STRIDE + col + (lane >> 4) * 8);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      f[i] = __float_as_uint(tile[(k + (lane & 3) + (i & 1) * 4) * Tiles::STRIDE + col + (lane >> 2) + (i >> 1) * 8]);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) f[i] = Math::word(f[i]);
+}
+
+// The block's tile of the result, in shared memory, row after row of N + 4.
+template <class Math, class Shape, class A, class B>
+GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int first, int last) {
+  typedef typename Math::S S;
+  extern __shared__ __align__(128) unsigned char ganc_shared[];
+  float* const tile = (float*)ganc_shared;
+  typedef ganc_tiles<A, Math, Shape, Shape::M> Left;
+  typedef ganc_tiles<B, Math, Shape, Shape::N> Right;
+  Left left(a, row);
+  Right right(b, col);
+  if constexpr (Math::TENSOR) {
+    enum { ROWS = Shape::OWN_M / 16, PAIRS = Shape::OWN_N / 16, ACROSS = Shape::N / Shape::OWN_N };
+    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    const int m = warp / ACROSS * Shape::OWN_M, n = warp % ACROSS * Shape::OWN_N;
+    float c[ROWS][2 * PAIRS][4] = {};
+    ganc_stream<Shape>(left, right, first, last, [&](const S* l, const S* r) {
+#pragma unroll
+      for (int k = 0; k < Shape::K; k += Math::K) {
+        unsigned x[ROWS][4], y[PAIRS][4];
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i) ganc_left<Math, Left>(x[i], l, m + i * 16, k);
+#pragma unroll
+        for (int j = 0; j < PAIRS; ++j) ganc_right<Math, Right>(y[j], r, n + j * 16, k);
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+          for (int j = 0; j < 2 * PAIRS; ++j) Math::mma(c[i][j], x[i], y[j / 2] + j % 2 * 2);
+      }
+    });
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+      for (int j = 0; j < 2 * PAIRS; ++j)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          float* const to = tile + (m + i * 16 + h * 8 + (lane >> 2)) * (Shape::N + 4) + n + j * 8 + (lane & 3) * 2;
+          *(float2*)to = make_float2(c[i][j][2 * h], c[i][j][2 * h + 1]);
+        }
+  } else {
+    // Rows and columns of a thread come in fours, as far apart as all threads' fours together.
+    enum { ACROSS = Shape::N / Shape::OWN_N, FAR_M = Shape::M / Shape::OWN_M * 4, FAR_N = ACROSS * 4 };
+    const int m = (int)threadIdx.x / ACROSS * 4, n = (int)threadIdx.x % ACROSS * 4;
+    float c[Shape::OWN_M][Shape::OWN_N] = {};
+    ganc_stream<Shape>(left, right, first, last, [&](const S* l, const S* r) {
+#pragma unroll
+      for (int k = 0; k < Shape::K; ++k) {
+        __align__(16) float x[Shape::OWN_M], y[Shape::OWN_N];
+#pragma unroll
+        for (int i = 0; i < Shape::OWN_M; i += 4) *(float4*)(x + i) = *(const float4*)(l + k * Left::STRIDE + m + i / 4 * FAR_M);
+#pragma unroll
+        for (int j = 0; j < Shape::OWN_N; j += 4) *(float4*)(y + j) = *(const float4*)(r + k * Right::STRIDE + n + j / 4 * FAR_N);
+#pragma unroll
+        for (int i = 0; i < Shape::OWN_M; ++i)
+#pragma unroll
+          for (int j = 0; j < Shape::OWN_N; ++j) c[i][j] = fmaf(x[i], y[j], c[i][j]);
+      }
+    });
+#pragma unroll
+    for (int i = 0; i < Shape::OWN_M; ++i)
+#pragma unroll
+      for (int j = 0; j < Shape::OWN_N; j += 4)
+        *(float4*)(tile + (m + i / 4 * FAR_M + i % 4) * (Shape::N + 4) + n + j / 4 * FAR_N) =
+            make_float4(c[i][j], c[i][j + 1], c[i][j + 2], c[i][j + 3]);
+  }
+  __syncthreads();
+}
+
+// Hands the tile on, V columns at a time.
+template <class Shape, class Result> GANC_DEVICE void ganc_finish(Result& result, int row, int col) {
+  extern __shared__ __align__(128) unsigned char ganc_shared[];
+  const float* const tile = (const float*)ganc_shared;
+  enum { V = Result::V, SIDE = Shape::N / V, STEP = Shape::THREADS / SIDE };
+  typedef typename ganc_bytes<V * 4>::type Word;
+  const int n = (int)threadIdx.x % SIDE * V;
+  const typename Result::Cols cols = result.cols(col + n);
+#pragma unroll 4
+  for (int m = (int)threadIdx.x / SIDE; m < Shape::M; m += STEP) {
+    __align__(16) float v[V];
+    *(Word*)v = *(const Word*)(tile + m * (Shape::N + 4) + n);
+    result.put(row + m, cols, v);
+  }
+}
+
+// A part of the sum, as it is: rows of WIDTH, a multiple of four.
+template <int ROWS, int WIDTH> struct ganc_partial {
+  enum { V = 4 };
+  float* to;
+  struct Cols {
+    int n;
+  };
+  GANC_DEVICE Cols cols(int n) const { return {n}; }
+  GANC_DEVICE void put(int m, const Cols& c, const float* v) const {
+    if (m < ROWS && c.n < WIDTH) *(float4*)(to + (long long)m * WIDTH + c.n) = *(const float4*)v;
+  }
+};
+
+// Adds up the parts of the sum in order, V columns a thread.
+template <int ROWS, int WIDTH, int PARTS, class Result>
+GANC_DEVICE void ganc_add_parts(Result& result, const float* parts, long long stride, int unit) {
+  enum { V = Result::V };
+  typedef typename ganc_bytes<V * 4>::type Word;
+  const int m = unit / (WIDTH / V), n = unit % (WIDTH / V) * V;
+  const float* from = parts + (long long)m * WIDTH + n;
+  __align__(16) float v[V] = {};
+#pragma unroll 4
+  for (int i = 0; i < PARTS; ++i, from += stride) {
+    __align__(16) float x[V];
+    *(Word*)x = *(const Word*)from;
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] += x[j];
+  }
+  const typename Result::Cols cols = result.cols(n);
+  result.put(m, cols, v);
+}
+
+// An operand laid out row by row, each row padded with zeros to WIDTH.
+template <int WIDTH, class S, class Operand>
+GANC_DEVICE void ganc_pack(S* to, const Operand& from, int unit) {
+  from.get(to + unit, from.row(unit / WIDTH), from.sum(unit % WIDTH));
+}

@@ -1,0 +1,241 @@
+//! Affine functions of a block's coordinates and two groups of others as CUDA C: a struct that works out the block's
+//! part once, each group's part where that group's index is known, and adds them.
+
+use super::space::{Group, Space, Uniform};
+use crate::fuse::{Affine, Guard};
+use crate::graph::DType;
+use std::fmt::Write;
+
+/// A digit of a group's index: `index / over % extent`, and what it adds to each form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Digit {
+    extent: usize,
+    coef: Vec<i64>,
+}
+
+/// Functions of a block's coordinates and of two indices.
+#[derive(Clone, Debug)]
+pub struct View {
+    block: Vec<Uniform>,
+    /// Digits of the first index (rows, or columns of a right operand) and of the second.
+    sides: [Vec<Digit>; 2],
+    /// Offset and factors of the block's coordinates, for each form.
+    uniform: Vec<(i64, Vec<i64>)>,
+    /// Bounds of the last forms; the others are free.
+    bounds: Vec<i64>,
+}
+
+/// An affine form of coordinates that are affine forms themselves.
+pub fn through(form: &Affine, coords: &[Affine], rank: usize) -> Affine {
+    let mut at = Affine::constant(rank, form.offset);
+    for (c, &k) in coords.iter().zip(&form.coef) {
+        at = at.plus(c, k);
+    }
+    at
+}
+
+impl View {
+    /// Forms and guards over two groups of a space.
+    pub fn new(space: &Space, groups: [Group; 2], forms: &[Affine], guards: &[Guard]) -> Self {
+        let all: Vec<&Affine> = forms.iter().chain(guards.iter().map(|g| &g.at)).collect();
+        let digits = groups.map(|group| {
+            let extents = space.extents(group);
+            let mut digits: Vec<Digit> = vec![];
+            for (extent, axis) in extents.into_iter().zip(space.range(group)).filter(|a| a.0 != 1) {
+                let coef: Vec<i64> = all.iter().map(|f| f.coef[axis]).collect();
+                match digits.last_mut() {
+                    // One walk through both.
+                    Some(d) if d.coef.iter().zip(&coef).all(|(a, b)| *a == b * extent as i64) => {
+                        *d = Digit { extent: d.extent * extent, coef };
+                    }
+                    _ => digits.push(Digit { extent, coef }),
+                }
+            }
+            digits
+        });
+        // A coordinate of one value is 0.
+        let blocks = space.range(Group::Block).zip(space.extents(Group::Block));
+        let factors = |f: &Affine| blocks.clone().map(|(i, n)| if n == 1 { 0 } else { f.coef[i] }).collect();
+        let uniform = all.iter().map(|f| (f.offset, factors(f))).collect();
+        View {
+            block: space.block.clone(),
+            sides: digits,
+            uniform,
+            bounds: guards.iter().map(|g| g.extent).collect(),
+        }
+    }
+
+    /// A tensor that lies block after block, row after row, each row `width` long.
+    pub fn dense(blocks: usize, rows: usize, width: usize) -> Self {
+        let digit = |extent: usize, by: usize| {
+            if extent == 1 { vec![] } else { vec![Digit { extent, coef: vec![by as i64] }] }
+        };
+        View {
+            block: vec![Uniform::Digit { over: 1, extent: blocks }],
+            sides: [digit(rows, width), digit(width, 1)],
+            uniform: vec![(0, vec![(rows * width) as i64])],
+            bounds: vec![],
+        }
+    }
+
+    /// Number of values of an index.
+    pub fn extent(&self, side: usize) -> usize {
+        self.sides[side].iter().map(|d| d.extent).product()
+    }
+
+    /// Number of forms that are no guards.
+    pub fn free(&self) -> usize {
+        self.uniform.len() - self.bounds.len()
+    }
+
+    /// How many neighbours along an index lie side by side, from an address that they divide: a divisor of `most`
+    /// (a power of two). Asks about the first form.
+    pub fn vector(&self, side: usize, most: usize) -> usize {
+        let Some(last) = self.sides[side].last() else { return 1 };
+        let guards = &last.coef[self.free()..];
+        if last.coef[0] != 1 || guards.iter().any(|&c| c != 0) {
+            return 1;
+        }
+        let (offset, blocks) = &self.uniform[0];
+        let mut v = most;
+        let mut divides = |n: i64| {
+            while v > 1 && n % v as i64 != 0 {
+                v /= 2;
+            }
+        };
+        divides(*offset);
+        divides(last.extent as i64);
+        blocks.iter().for_each(|f| divides(*f));
+        let others = self.sides[side].iter().rev().skip(1).chain(&self.sides[1 - side]);
+        others.for_each(|d| divides(d.coef[0]));
+        v
+    }
+
+    /// The distance between neighbours along an index, in the first form.
+    pub fn step(&self, side: usize) -> i64 {
+        self.sides[side].last().map_or(0, |d| d.coef[0])
+    }
+
+    /// `int`, or a wider type for tensors of more elements than that counts.
+    pub fn index_type(elements: usize) -> &'static str {
+        if elements < 1 << 31 { "int" } else { "long long" }
+    }
+
+    /// Members of the struct: the block's part, and what is kept of each index.
+    pub fn members(&self, names: [&str; 2], ty: &str) -> String {
+        let list = |p: &str| (0..self.uniform.len()).map(|i| format!("{p}{i}")).collect::<Vec<_>>().join(", ");
+        let mut s = format!("  {ty} {};\n", list("b"));
+        for name in names {
+            let _ = writeln!(s, "  struct {name} {{ bool in; {ty} {}; }};", list("f"));
+        }
+        s
+    }
+
+    /// Statements of the constructor that set the block's part from `z`.
+    pub fn prepare(&self, ty: &str) -> String {
+        let mut s = block_lines(&self.block, |i| self.uniform.iter().any(|u| u.1[i] != 0));
+        for (j, (offset, factors)) in self.uniform.iter().enumerate() {
+            let terms = factors.iter().enumerate().map(|(i, f)| (*f, format!("({ty})i{i}")));
+            let _ = writeln!(s, "    b{j} = {};", sum(*offset, terms));
+        }
+        s
+    }
+
+    /// The function that works out what is kept of an index.
+    pub fn side(&self, side: usize, function: &str, kept: &str, ty: &str) -> String {
+        let extent = self.extent(side);
+        let mut s = format!("  GANC_DEVICE {kept} {function}(int n) const {{\n");
+        let digits = &self.sides[side];
+        let mut over = extent;
+        for (i, d) in digits.iter().enumerate() {
+            over /= d.extent.max(1);
+            let quotient = if over > 1 { format!("n / {over}") } else { "n".to_string() };
+            let of = if i > 0 { format!("{quotient} % {}", d.extent.max(1)) } else { quotient };
+            let _ = writeln!(s, "    const {ty} d{i} = {of};");
+        }
+        let _ = writeln!(s, "    {kept} r;\n    r.in = n < {extent};");
+        for j in 0..self.uniform.len() {
+            let terms = digits.iter().enumerate().map(|(i, d)| (d.coef[j], format!("d{i}")));
+            let part = sum(0, terms);
+            let value = match (side, part.as_str()) {
+                (0, "0") => format!("b{j}"),
+                (0, _) => format!("b{j} + {part}"),
+                _ => part,
+            };
+            let _ = writeln!(s, "    r.f{j} = {value};");
+        }
+        s.push_str("    return r;\n  }\n");
+        s
+    }
+
+    /// Whether an element is inside: an expression of what is kept of both indices.
+    pub fn inside(&self, names: [&str; 2]) -> String {
+        let mut s = format!("{}.in && {}.in", names[0], names[1]);
+        for (i, bound) in self.bounds.iter().enumerate() {
+            let j = self.free() + i;
+            let _ = write!(s, " && (unsigned)({}.f{j} + {}.f{j}) < {bound}u", names[0], names[1]);
+        }
+        s
+    }
+}
+
+/// `offset + Σ factor * name`
+fn sum(offset: i64, terms: impl Iterator<Item = (i64, String)>) -> String {
+    let mut s = String::new();
+    for (f, name) in terms.filter(|t| t.0 != 0) {
+        let sign = match (s.is_empty(), f < 0) {
+            (true, true) => "-",
+            (true, false) => "",
+            (false, true) => " - ",
+            (false, false) => " + ",
+        };
+        s.push_str(sign);
+        match f.unsigned_abs() {
+            1 => s.push_str(&name),
+            k => {
+                let _ = write!(s, "{k} * {name}");
+            }
+        }
+    }
+    match (s.is_empty(), offset) {
+        (true, _) => offset.to_string(),
+        (false, 0) => s,
+        (false, o) if o < 0 => format!("{s} - {}", o.unsigned_abs()),
+        (false, o) => format!("{s} + {o}"),
+    }
+}
+
+/// Declarations of the block's coordinates that are used, from `z`.
+fn block_lines(block: &[Uniform], used: impl Fn(usize) -> bool) -> String {
+    let mut s = String::new();
+    for (i, b) in block.iter().enumerate().filter(|b| used(b.0)) {
+        match b {
+            Uniform::Digit { over: 1, .. } if i == 0 => {
+                let _ = writeln!(s, "    const int i{i} = z;");
+            }
+            Uniform::Digit { over, extent } => {
+                let _ = writeln!(s, "    const int i{i} = z / {over} % {extent};");
+            }
+            Uniform::Table(values) => {
+                let phases = values.len();
+                let _ = write!(s, "    const int p{i} = z % {phases};\n    const int i{i} = ");
+                for (p, v) in values.iter().enumerate().take(phases - 1) {
+                    let _ = write!(s, "p{i} == {p} ? {v} : ");
+                }
+                let _ = writeln!(s, "{};", values[phases - 1]);
+            }
+        }
+    }
+    s
+}
+
+/// The element type in device memory, as the product's text has it.
+pub fn element(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float",
+        DType::F16 => "ganc_f16",
+        DType::Bf16 => "ganc_bf16",
+        DType::U32 => "unsigned",
+        DType::Bool => "unsigned char",
+    }
+}

@@ -1,0 +1,109 @@
+// Words for tensor cores and asynchronous copies, as the PTX manual defines them, for text that runs on the CPU. The
+// fragment layouts are written out as in the manual's figures: which lane holds which elements in which word.
+#pragma once
+
+// m16n8k16, 16-bit operands: rows and columns of a's, b's and c's elements by lane (group = lane / 4, q = lane % 4).
+static inline int ganc_a16_row(int lane, int i) { return i % 4 < 2 ? lane / 4 : lane / 4 + 8; }
+static inline int ganc_a16_col(int lane, int i) { return i < 4 ? lane % 4 * 2 + (i & 1) : lane % 4 * 2 + (i & 1) + 8; }
+static inline int ganc_b16_row(int lane, int i) { return i < 2 ? lane % 4 * 2 + (i & 1) : lane % 4 * 2 + (i & 1) + 8; }
+static inline int ganc_b16_col(int lane, int) { return lane / 4; }
+// m16n8k8, tf32 operands.
+static inline int ganc_a8_row(int lane, int i) { return i == 0 || i == 2 ? lane / 4 : lane / 4 + 8; }
+static inline int ganc_a8_col(int lane, int i) { return i < 2 ? lane % 4 : lane % 4 + 4; }
+static inline int ganc_b8_row(int lane, int i) { return i == 0 ? lane % 4 : lane % 4 + 4; }
+static inline int ganc_b8_col(int lane, int) { return lane / 4; }
+// The sum, of both.
+static inline int ganc_c_row(int lane, int i) { return i < 2 ? lane / 4 : lane / 4 + 8; }
+static inline int ganc_c_col(int lane, int i) { return lane % 4 * 2 + (i & 1); }
+
+struct ganc_mma {
+  const unsigned *a, *b;
+  float* c;
+};
+
+static float ganc_tf32_value(unsigned bits) { return __uint_as_float(bits & 0xffffe000u); } // ten bits are looked at
+static unsigned ganc_tf32(unsigned f) {
+  return (f & 0x7f800000u) == 0x7f800000u ? f : (f + 0x1000u) & 0xffffe000u; // ties away from zero
+}
+
+// The product of whole matrices that 32 lanes hold, in f32.
+template <int K, class A, class B, class At, class Bt> static void ganc_mma_lanes(shim::Thread* t, A a, B b, At at, Bt bt) {
+  float x[16][K], y[K][8], z[16][8];
+  for (int l = 0; l < 32; l++) {
+    auto* m = (ganc_mma*)t[l].data;
+    for (int i = 0; i < K / 2; i++) x[at(l, i, 0)][at(l, i, 1)] = a(m->a, i);
+    for (int i = 0; i < K / 4; i++) y[bt(l, i, 0)][bt(l, i, 1)] = b(m->b, i);
+    for (int i = 0; i < 4; i++) z[ganc_c_row(l, i)][ganc_c_col(l, i)] = m->c[i];
+  }
+  for (int i = 0; i < 16; i++)
+    for (int k = 0; k < K; k++)
+      for (int j = 0; j < 8; j++) z[i][j] += x[i][k] * y[k][j];
+  for (int l = 0; l < 32; l++) {
+    auto* m = (ganc_mma*)t[l].data;
+    for (int i = 0; i < 4; i++) m->c[i] = z[ganc_c_row(l, i)][ganc_c_col(l, i)];
+  }
+}
+template <class F> static void ganc_mma_halves(float* c, const unsigned* a, const unsigned* b, int kind, F value) {
+  ganc_mma m{a, b, c};
+  shim::collective(kind, ~0u, &m, [=](shim::Thread* t, unsigned need) {
+    if (need != ~0u) shim::fail("mma.sync with lanes missing (live mask %ld)", need);
+    auto half = [=](const unsigned* w, int i) { return value((unsigned short)(w[i / 2] >> i % 2 * 16)); };
+    ganc_mma_lanes<16>(t, half, half, [](int l, int i, int d) { return d ? ganc_a16_col(l, i) : ganc_a16_row(l, i); },
+                       [](int l, int i, int d) { return d ? ganc_b16_col(l, i) : ganc_b16_row(l, i); });
+  });
+}
+static void ganc_mma_bf16(float* c, const unsigned* a, const unsigned* b) {
+  ganc_mma_halves(c, a, b, 21, [](unsigned short h) { return ganc_from_bf16(h); });
+}
+static void ganc_mma_f16(float* c, const unsigned* a, const unsigned* b) {
+  ganc_mma_halves(c, a, b, 22, [](unsigned short h) { return ganc_from_f16(h); });
+}
+static void ganc_mma_tf32(float* c, const unsigned* a, const unsigned* b) {
+  ganc_mma m{a, b, c};
+  shim::collective(23, ~0u, &m, [](shim::Thread* t, unsigned need) {
+    if (need != ~0u) shim::fail("mma.sync with lanes missing (live mask %ld)", need);
+    auto word = [](const unsigned* w, int i) { return ganc_tf32_value(w[i]); };
+    ganc_mma_lanes<8>(t, word, word, [](int l, int i, int d) { return d ? ganc_a8_col(l, i) : ganc_a8_row(l, i); },
+                      [](int l, int i, int d) { return d ? ganc_b8_col(l, i) : ganc_b8_row(l, i); });
+  });
+}
+
+struct ganc_rows {
+  unsigned* r;
+  const void* row;
+};
+// ldmatrix x4: word i of lane l is elements 2 (l % 4) and the next of row l / 4 of matrix i; transposed: of column.
+template <bool TURNED> static void ganc_matrices_of(unsigned* r, const void* row, int kind) {
+  ganc_rows d{r, row};
+  shim::collective(kind, ~0u, &d, [](shim::Thread* t, unsigned need) {
+    if (need != ~0u) shim::fail("ldmatrix with lanes missing (live mask %ld)", need);
+    for (int l = 0; l < 32; l++)
+      for (int i = 0; i < 4; i++) {
+        unsigned word = 0;
+        for (int h = 0; h < 2; h++) {
+          const int row = TURNED ? l % 4 * 2 + h : l / 4, col = TURNED ? l / 4 : l % 4 * 2 + h;
+          const char* p = (const char*)((ganc_rows*)t[i * 8 + row].data)->row;
+          if ((uintptr_t)p & 15) shim::fail("ldmatrix row of lane %ld is not 16-byte aligned", i * 8 + row);
+          unsigned short e;
+          memcpy(&e, p + 2 * col, 2);
+          word |= (unsigned)e << 16 * h;
+        }
+        ((ganc_rows*)t[l].data)->r[i] = word;
+      }
+  });
+}
+static void ganc_matrices(unsigned* r, const void* row) { ganc_matrices_of<false>(r, row, 24); }
+static void ganc_matrices_turned(unsigned* r, const void* row) { ganc_matrices_of<true>(r, row, 25); }
+
+// cp.async: there after a wait, and not before.
+template <int BYTES> static void ganc_copy(void* to, const void* from, bool in) {
+  shim::Thread* t = shim::cur;
+  if (((uintptr_t)to | (uintptr_t)from) & (BYTES - 1)) shim::fail("cp.async of %ld bytes is not aligned", BYTES);
+  if (t->ncp == t->ccp) {
+    t->ccp = t->ccp ? 2 * t->ccp : 16;
+    t->cp = (shim::Copy*)realloc((void*)t->cp, t->ccp * sizeof(shim::Copy));
+  }
+  t->cp[t->ncp++] = {to, from, BYTES, in ? BYTES : 0, t->cp_group};
+}
+static void ganc_copy_commit() { shim::cur->cp_group++; }
+template <int GROUPS> static void ganc_copy_wait() { shim::deliver(shim::cur, GROUPS); }
