@@ -60,7 +60,8 @@
 //! `tests/gradcheck.rs`. First see whether a composite of the ops there are does it: most layers are.
 //!
 //! **A trick.** A row in `src/layers/table/experiment.rs`, a file of `src/tricks/` with an [`Apply`](tricks::Apply)
-//! that edits the [`Work`](tricks::work::Work), a line with its phase in [`tricks::TRICKS`]. Tests: a case
+//! that edits the [`Work`](tricks::work::Work), a line with its phase in [`tricks::TRICKS`], a page in
+//! `src/tricks/pages/` for `ganc tricks`. Tests: a case
 //! `tests/cases/expand_*.gan`, whose snapshot shows what it stands for; one under `tests/errors/` for what it
 //! refuses.
 //!

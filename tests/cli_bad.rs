@@ -4,35 +4,36 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-struct Case {
+/// A folder to run in.
+pub struct Case {
     dir: tempfile::TempDir,
 }
 
-const RING: &str = include_str!("train/ring.gan");
+pub const RING: &str = include_str!("train/ring.gan");
 
 impl Case {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a folder") }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, bytes).expect("a file");
         path
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut c = Command::new(env!("CARGO_BIN_EXE_ganc"));
         c.env("NO_COLOR", "1").stdin(Stdio::null()).current_dir(self.dir.path()).args(args);
         c
     }
 
     /// Exit code, standard output, standard error; never a panic.
-    fn ganc(&self, args: &[&str]) -> (i32, String, String) {
+    pub fn ganc(&self, args: &[&str]) -> (i32, String, String) {
         let out: Output = self.command(args).output().expect("the binary starts");
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let (o, e) = (text(&out.stdout), text(&out.stderr));
@@ -40,13 +41,13 @@ impl Case {
         (out.status.code().expect("no signal ended it"), o, e)
     }
 
-    fn refused(&self, args: &[&str], word: &str) -> String {
+    pub fn refused(&self, args: &[&str], word: &str) -> String {
         let (code, _, e) = self.ganc(args);
         assert!(code == 1 && e.contains(word), "ganc {args:?}: {code}, `{word}` expected\n{e}");
         e
     }
 
-    fn ok(&self, args: &[&str]) -> String {
+    pub fn ok(&self, args: &[&str]) -> String {
         let (code, o, e) = self.ganc(args);
         assert_eq!(code, 0, "ganc {args:?}: {e}");
         o

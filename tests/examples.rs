@@ -2,7 +2,8 @@
 
 use crate::golden_util::error;
 use crate::support::{compile_as, repo};
-use ganc::build::program::Compiled;
+use ganc::build::program::{Compiled, TrainProgram};
+use ganc::data::Dataset;
 use ganc::exec::cpu::{CpuExecutor, CpuOptions};
 use ganc::exec::oracle::Oracle;
 use ganc::exec::{ExecError, Executor};
@@ -15,13 +16,27 @@ const STEPS: u64 = 2;
 
 /// Losses of the iterations and the persistent tensors after them.
 fn run<E: Executor>(c: &Compiled, exec: &mut E) -> Result<Vec<(String, Vec<f64>)>, ExecError> {
-    let train = &c.trains[0];
     driver::initialise(c, exec, 1, None);
-    (0..c.trains.len()).for_each(|t| driver::initialise(c, exec, 1, Some(t)));
     let data: Vec<_> = c.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("bundled data"))).collect();
-    let loaders = driver::loaders(train, &data).expect("loaders");
-    let mut counters = vec![0; train.lines.len()];
     let mut found = Vec::new();
+    for (t, train) in c.trains.iter().enumerate() {
+        driver::initialise(c, exec, 1, Some(t));
+        iterate(train, &data, exec, &mut found)?;
+    }
+    for d in &c.tensors {
+        found.push((d.name.to_string(), exec.fetch(&d.name).expect("it is stored").to_f64()));
+    }
+    Ok(found)
+}
+
+fn iterate<E: Executor>(
+    train: &TrainProgram,
+    data: &[Arc<Dataset>],
+    exec: &mut E,
+    found: &mut Vec<(String, Vec<f64>)>,
+) -> Result<(), ExecError> {
+    let loaders = driver::loaders(train, data).expect("loaders");
+    let mut counters = vec![0; train.lines.len()];
     for step in 1..=STEPS {
         let it = &train.iterations[feed::variant(train, step).expect("a variant")];
         let batches = feed::batches(it, &loaders, &counters).expect("batches");
@@ -32,13 +47,10 @@ fn run<E: Executor>(c: &Compiled, exec: &mut E) -> Result<Vec<(String, Vec<f64>)
         inputs.extend(it.inputs.iter().zip(&batches).map(|(i, t)| (&*i.input, t)));
         let mut program = exec.compile(&it.graph)?;
         for (name, t) in exec.run(&mut program, &inputs)? {
-            found.push((format!("{name} of step {step}"), t.to_f64()));
+            found.push((format!("{name} of step {step} of {}", train.name), t.to_f64()));
         }
     }
-    for d in &c.tensors {
-        found.push((d.name.to_string(), exec.fetch(&d.name).expect("it is stored").to_f64()));
-    }
-    Ok(found)
+    Ok(())
 }
 
 /// The oracle is slow: the batch is cut down to an awkward size in a copy beside the spec's data.
@@ -70,6 +82,7 @@ macro_rules! executors_agree {
 }
 
 executors_agree! {
+    avatars "examples/avatars.gan"
     dcgan "examples/dcgan.gan"
     lsgan "examples/lsgan.gan"
     mnist_classifier "examples/mnist_classifier.gan"

@@ -2,7 +2,10 @@
 
 mod build;
 mod cli;
+mod cli_ablate;
 mod cli_bad;
+mod cli_latents;
+mod cli_tricks;
 mod cuda;
 mod cuda_contract;
 mod cuda_specs;

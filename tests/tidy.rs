@@ -190,12 +190,13 @@ fn each_code_is_explained_used_and_has_a_case() {
     let late = |c: &str| c.starts_with("E05");
     let without: Vec<&String> = explained.iter().filter(|c| !cases.contains(*c) && !late(c)).collect();
     assert_eq!(without, NO_CASE.iter().map(|n| n.0).collect::<Vec<_>>(), "codes without a case under tests/errors");
-    // E05 is about data, checkpoints and runs, for which there are files to make: unit tests and tests/cli.rs.
+    // E05 is about data, checkpoints and runs, for which there are files to make: unit tests and tests/cli*.rs.
     let mut mentioned = String::new();
     files("src", &["rs"]).iter().filter(|p| short(p).contains("/tests")).for_each(|p| mentioned += &read(p));
     ["data", "train"].iter().for_each(|m| {
         files(&format!("src/{m}"), &["rs"]).iter().for_each(|p| mentioned += &read(p));
     });
+    mentioned += &read(&repo("tests/cli_latents.rs"));
     assert!(explained.iter().filter(|c| late(c)).all(|c| mentioned.contains(c.as_str())));
 }
 

@@ -37,7 +37,7 @@ mod train;
 mod value;
 
 pub use ctx::Schemas;
-pub use sample::sample_chunk;
+pub use sample::{INPUT, apply_chunk, sample_chunk};
 
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::model::Model;

@@ -5,12 +5,44 @@ use super::progress::number;
 use super::{Failure, SpecArgs, compile};
 use crate::exec::Executor;
 use crate::exec::cpu::{CpuExecutor, CpuOptions};
+use crate::graph::Graph;
 use clap::Args;
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     spec: SpecArgs,
+}
+
+/// What one run of a graph costs, by its plan.
+pub(super) struct Cost {
+    /// Clusters that are launched.
+    pub launches: usize,
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes read and written.
+    pub bytes: u64,
+    /// Bytes held in all.
+    pub memory: usize,
+    /// Of these, values.
+    pub arena: usize,
+    /// And parameters and states.
+    pub persistent: usize,
+}
+
+/// Plans a graph, without running it.
+pub(super) fn cost(graph: &Graph) -> Result<Cost, Failure> {
+    let mut exec = CpuExecutor::new(CpuOptions::default());
+    let program = exec.compile(graph).map_err(|e| Failure::Message(e.to_string()))?;
+    let profile = program.profile();
+    Ok(Cost {
+        launches: program.launch_count(),
+        flops: profile.lines.iter().map(|l| l.flops).sum(),
+        bytes: profile.lines.iter().map(|l| l.bytes).sum(),
+        memory: program.memory(),
+        arena: program.plan.arena,
+        persistent: program.plan.persistent,
+    })
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
@@ -25,27 +57,22 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     ));
     for train in &compiled.trains {
         for it in &train.iterations {
-            let mut exec = CpuExecutor::new(CpuOptions::default());
-            let program = exec.compile(&it.graph).map_err(|e| Failure::Message(e.to_string()))?;
-            let profile = program.profile();
-            let flops: u64 = profile.lines.iter().map(|l| l.flops).sum();
-            let bytes: u64 = profile.lines.iter().map(|l| l.bytes).sum();
-            let p = &program.plan;
-            let launches = program.launch_count();
+            let c = cost(&it.graph)?;
             let variant =
                 if train.iterations.len() > 1 { format!(" (variant {:b})", it.mask) } else { String::new() };
             super::print(&format!(
-                "{}{variant}: {} steps of batch {}; an iteration is {} nodes in {launches} clusters, {} GFLOP, \
+                "{}{variant}: {} steps of batch {}; an iteration is {} nodes in {} clusters, {} GFLOP, \
                  {} MiB moved; memory {} MiB (values {}, parameters and state {})\n",
                 train.name,
                 thousands(train.steps),
                 train.batch,
                 it.graph.nodes().len(),
-                number(flops as f64 / 1e9),
-                number(bytes as f64 / 1048576.0),
-                number(program.memory() as f64 / 1048576.0),
-                number(p.arena as f64 / 1048576.0),
-                number(p.persistent as f64 / 1048576.0),
+                c.launches,
+                number(c.flops as f64 / 1e9),
+                number(c.bytes as f64 / 1048576.0),
+                number(c.memory as f64 / 1048576.0),
+                number(c.arena as f64 / 1048576.0),
+                number(c.persistent as f64 / 1048576.0),
             ));
         }
     }

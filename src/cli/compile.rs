@@ -63,12 +63,18 @@ pub(super) fn refused(sources: &SourceMap, diagnostics: &Diagnostics) -> Failure
 
 /// `name=value` pairs of `--set`.
 pub(super) fn pairs(set: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    set.iter()
+    pairs_of("--set", set)
+}
+
+/// `name=value` pairs of an option.
+pub(super) fn pairs_of(option: &str, given: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    given
+        .iter()
         .map(|s| match s.split_once('=') {
             Some((n, v)) if !n.trim().is_empty() && !v.trim().is_empty() => {
                 Ok((n.trim().to_string(), v.trim().to_string()))
             }
-            _ => Err(Failure::Message(format!("--set takes NAME=VALUE, found `{s}`"))),
+            _ => Err(Failure::Message(format!("{option} takes NAME=VALUE, found `{s}`"))),
         })
         .collect()
 }

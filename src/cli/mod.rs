@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the input was refused or an expectation failed, 2 wrong use of the command line,
 //! 101 a bug in ganc, 130 stopped by Ctrl-C (with a checkpoint saved).
 
+mod ablate;
 mod bench;
 mod check;
 mod compile;
@@ -11,9 +12,12 @@ mod dump;
 mod expand;
 mod explain;
 mod fmt;
+mod latents;
+mod opened;
 mod progress;
 mod run;
 mod sample;
+mod tricks;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -45,8 +49,16 @@ enum Command {
     Fmt(fmt::FmtArgs),
     /// Draw samples from a trained run
     Sample(sample::SampleArgs),
+    /// Compare a spec with itself without each of its tricks, or over values of a constant
+    Ablate(ablate::AblateArgs),
+    /// Vector arithmetic on latents of a contact sheet
+    Arith(latents::arith::ArithArgs),
+    /// The way between two samples of a contact sheet
+    Interp(latents::interp::InterpArgs),
     /// Time training iterations of a spec
     Bench(bench::BenchArgs),
+    /// All tricks, or a page on one: definition, paper, expansion, mistakes, cost
+    Tricks(tricks::TricksArgs),
     /// Explain an error or warning code, such as E0301
     Explain(explain::ExplainArgs),
 }
@@ -155,7 +167,11 @@ fn command(args: impl Iterator<Item = OsString>) -> i32 {
         Command::Dump(a) => dump::dump(&a),
         Command::Fmt(a) => fmt::fmt(&a),
         Command::Sample(a) => sample::sample(&a),
+        Command::Ablate(a) => ablate::ablate(&a),
+        Command::Arith(a) => latents::arith::arith(&a),
+        Command::Interp(a) => latents::interp::interp(&a),
         Command::Bench(a) => bench::bench(&a),
+        Command::Tricks(a) => tricks::tricks(&a),
         Command::Explain(a) => explain::explain(&a),
     }));
     match outcome {

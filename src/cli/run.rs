@@ -8,7 +8,7 @@ use crate::exec::oracle::Oracle;
 use crate::model::Options;
 use crate::train::checkpoint;
 use crate::train::folder::{FORMAT, RunFolder, RunRecord};
-use crate::train::{Summary, Trainer, Ui};
+use crate::train::{RunError, Summary, Trainer, Ui};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,7 +78,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
 }
 
-fn overrides(compiled: &mut Compiled, record: &RunRecord) -> Result<(), Failure> {
+/// Steps and seed of a record, in place of those of the spec.
+pub(super) fn overrides(compiled: &mut Compiled, record: &RunRecord) -> Result<(), Failure> {
     if record.steps == Some(0) {
         return Err(Failure::Message("--steps 0: at least one iteration is needed".into()));
     }
@@ -113,7 +114,7 @@ fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
     compile::pretrained(&front, &mut compiled)?;
     let folder = RunFolder::create(args.out.as_deref(), &compile::stem(spec), &record)
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
-    go(args, &Job { front: &front, compiled: &compiled, data: &data, folder: &folder, record: &record, from: None })
+    go(args, &front, &Job { compiled: &compiled, data: &data, folder: &folder, record: &record, from: None })
 }
 
 fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
@@ -155,7 +156,7 @@ fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
         compile::pretrained(&front, &mut compiled)?;
     }
     let from = loaded.as_ref();
-    go(args, &Job { front: &front, compiled: &compiled, data: &data, folder: &folder, record: &record, from })
+    go(args, &front, &Job { compiled: &compiled, data: &data, folder: &folder, record: &record, from })
 }
 
 /// Hash of everything that decides a run's numbers.
@@ -165,34 +166,58 @@ pub(super) fn spec_hash(record: &RunRecord) -> String {
     checkpoint::sha256(all.to_string().as_bytes())
 }
 
-struct Job<'a> {
-    front: &'a compile::Front,
-    compiled: &'a Compiled,
-    data: &'a [Arc<crate::data::Dataset>],
-    folder: &'a RunFolder,
-    record: &'a RunRecord,
-    from: Option<&'a checkpoint::Loaded>,
+/// A run that is to go on.
+pub(super) struct Job<'a> {
+    /// Its graphs, steps and seed already those of the record.
+    pub compiled: &'a Compiled,
+    /// One set for each of [`Compiled::data`].
+    pub data: &'a [Arc<crate::data::Dataset>],
+    /// Where it is kept.
+    pub folder: &'a RunFolder,
+    /// What is run.
+    pub record: &'a RunRecord,
+    /// The checkpoint to go on from.
+    pub from: Option<&'a checkpoint::Loaded>,
 }
 
-fn go(args: &RunArgs, job: &Job<'_>) -> Result<(), Failure> {
-    if args.oracle {
-        train(args, job, &mut Oracle::default())
-    } else {
-        train(args, job, &mut compile::executor(&args.device)?)
+impl Job<'_> {
+    /// Trains to the end, or until `stop` is set.
+    pub(super) fn train<E: Executor>(
+        &self,
+        exec: &mut E,
+        stop: &AtomicBool,
+        autosave: Duration,
+        ui: &mut dyn Ui,
+    ) -> Result<Summary, RunError> {
+        // Held to the end: two processes in one folder would mix their logs and checkpoints.
+        let _lock = self.folder.lock()?;
+        let spec = spec_hash(self.record);
+        let Job { compiled, data, folder, .. } = *self;
+        Trainer { compiled, exec, data, folder, spec, stop, autosave }.run(self.from, ui)
     }
 }
 
-fn train<E: Executor>(args: &RunArgs, job: &Job<'_>, exec: &mut E) -> Result<(), Failure> {
-    // Held to the end: two processes in one folder would mix their logs and checkpoints.
-    let _lock = job.folder.lock().map_err(|e| compile::refused(&job.front.sources, &e.diagnostics(None)))?;
+/// Set by Ctrl-C: save and stop. A second Ctrl-C ends at once; the last checkpoint stays whole either way. Where the
+/// handler cannot be set, Ctrl-C kills the run, which a resume mends.
+pub(super) fn stop_flag() -> &'static AtomicBool {
     static STOP: AtomicBool = AtomicBool::new(false);
-    // A second Ctrl-C ends at once; the last checkpoint stays whole either way. Where the handler cannot be set,
-    // Ctrl-C kills the run, which a resume mends.
     let _ = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
     });
+    &STOP
+}
+
+fn go(args: &RunArgs, front: &compile::Front, job: &Job<'_>) -> Result<(), Failure> {
+    if args.oracle {
+        train(args, front, job, &mut Oracle::default())
+    } else {
+        train(args, front, job, &mut compile::executor(&args.device)?)
+    }
+}
+
+fn train<E: Executor>(args: &RunArgs, front: &compile::Front, job: &Job<'_>, exec: &mut E) -> Result<(), Failure> {
     let mode = match (args.json, args.quiet) {
         (true, _) => Mode::Json,
         (_, true) => Mode::Quiet,
@@ -201,19 +226,11 @@ fn train<E: Executor>(args: &RunArgs, job: &Job<'_>, exec: &mut E) -> Result<(),
     let mut ui = Progress::new(mode);
     ui.note(&format!("run folder {}", job.folder.root().display()));
     let minutes = if args.autosave == 0 { u64::MAX } else { args.autosave };
-    let mut trainer = Trainer {
-        compiled: job.compiled,
-        exec,
-        data: job.data,
-        folder: job.folder,
-        spec: spec_hash(job.record),
-        stop: &STOP,
-        autosave: Duration::from_secs(minutes.saturating_mul(60)),
-    };
-    match trainer.run(job.from, &mut ui) {
+    let autosave = Duration::from_secs(minutes.saturating_mul(60));
+    match job.train(exec, stop_flag(), autosave, &mut ui) {
         Ok(summary) => finish(&summary, job.folder, mode),
         Err(e) => {
-            let failure = compile::refused(&job.front.sources, &e.diagnostics(None));
+            let failure = compile::refused(&front.sources, &e.diagnostics(None));
             let newest = checkpoint::list(&job.folder.checkpoints()).unwrap_or_default().pop();
             let newest = newest.map_or("it has no checkpoint yet".to_string(), |p| {
                 format!("its newest checkpoint is {}", p.display())

@@ -1,19 +1,12 @@
 //! `ganc sample`
 
+use super::latents::sheet;
+use super::opened::{Drawn, Opened};
 use super::{DeviceArgs, Failure, compile};
-use crate::build::sample_chunk;
-use crate::data;
-use crate::exec::Executor;
 use crate::graph::HostTensor;
-use crate::model::Options;
 use crate::report::{grid, npy, save_png, scatter};
-use crate::syntax::ast::Role;
-use crate::train::actions::{Programs, run_chunk};
-use crate::train::folder::RunFolder;
-use crate::train::{checkpoint, key};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 #[derive(Args)]
 pub(super) struct SampleArgs {
@@ -25,15 +18,18 @@ pub(super) struct SampleArgs {
     /// Seed of the latents
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The picture to write; with --each a folder, with --npy an array
-    #[arg(short, long, default_value = "samples.png")]
-    output: PathBuf,
+    /// The picture to write; with --each a folder, with --npy an array (default: samples.png, with --sheet RUN/sheet.png)
+    #[arg(short, long)]
+    output: Option<PathBuf>,
     /// One file a sample, in the folder given with -o
     #[arg(long, conflicts_with = "npy")]
     each: bool,
     /// A NumPy array
     #[arg(long)]
     npy: bool,
+    /// A contact sheet with numbers, and its latents beside it: what `ganc arith` and `ganc interp` take
+    #[arg(long, conflicts_with_all = ["each", "npy"])]
+    sheet: bool,
     /// The network to sample (default: the only generator)
     #[arg(long)]
     network: Option<String>,
@@ -45,53 +41,23 @@ pub(super) struct SampleArgs {
 const MOST: usize = 100_000;
 
 pub(super) fn sample(args: &SampleArgs) -> Result<(), Failure> {
-    if args.n == 0 || args.n > MOST {
-        return Err(Failure::Message(format!("-n {}: from 1 to {MOST}", args.n)));
+    let most = if args.sheet { sheet::MOST } else { MOST };
+    if args.n == 0 || args.n > most {
+        return Err(Failure::Message(format!("-n {}: from 1 to {most}", args.n)));
     }
-    let none = crate::source::SourceMap::default();
-    let (folder, record) = RunFolder::open(&args.run).map_err(|e| compile::refused(&none, &e.diagnostics(None)))?;
-    let options = Options { set: record.set.clone(), only: record.only.clone() };
-    let main = record.sources.first().map(|s| s.path.clone()).unwrap_or_default();
-    let front = compile::front_with(&main, &options, &compile::recorded(record.sources.clone()))?;
-    let compiled = compile::graphs(&front)?;
-    let wrong = |e: crate::train::RunError| compile::refused(&front.sources, &e.diagnostics(None));
-    let (loaded, damaged) =
-        checkpoint::newest(&folder.checkpoints(), Some(&super::run::spec_hash(&record))).map_err(wrong)?;
-    damaged.iter().for_each(|e| super::tell(&format!("warning: {e}\n")));
-    let loaded = loaded
-        .ok_or_else(|| Failure::Message(format!("`{}` has no checkpoint to sample from", args.run.display())))?;
-    let network = match &args.network {
-        Some(name) => name.clone(),
-        None => {
-            let generators: Vec<&str> =
-                compiled.networks.iter().filter(|n| n.role == Role::Generator).map(|n| n.name.as_str()).collect();
-            match generators[..] {
-                [one] => one.to_string(),
-                [] => return Err(Failure::Message("the spec has no generator; say --network NAME".into())),
-                _ => {
-                    return Err(Failure::Message(format!(
-                        "the spec has several generators ({}); say --network NAME",
-                        generators.join(", ")
-                    )));
-                }
-            }
-        }
-    };
-    let (chunk, pipelines) = sample_chunk(&front.core, &front.sources, &data::schema, &network, args.n)
-        .map_err(|d| compile::refused(&front.sources, &d))?;
-    let mut sets = Vec::new();
-    for p in &pipelines {
-        sets.push(Arc::new(data::open(p).map_err(|d| compile::refused(&front.sources, &d))?));
-    }
+    let run = Opened::open(&args.run)?;
+    let network = run.network(args.network.as_deref())?;
     let mut exec = compile::executor(&args.device)?;
-    checkpoint::restore(&loaded, &compiled, &mut exec).map_err(wrong)?;
-    let mut programs: Programs<<crate::exec::cpu::CpuExecutor as Executor>::Program> = Programs::default();
-    let outputs = run_chunk(&mut exec, &mut programs, &chunk, &sets, key(args.seed), 0, 0).map_err(wrong)?;
+    run.restore(&mut exec)?;
+    let drawn = run.draw(&mut exec, &network, args.n, args.seed)?;
+    if args.sheet {
+        let picture = args.output.clone().unwrap_or_else(|| args.run.join("sheet.png"));
+        return sheet::write(&run, &network, args.seed, &drawn, &picture);
+    }
+    let Drawn { outputs, .. } = drawn;
     let tensor =
         outputs.into_iter().next().map(|o| o.1).ok_or_else(|| format!("`{network}` gives nothing to draw"))?;
-    // Pictures are drawn with the range of the data that the spec trains on.
-    let range = compiled.data.iter().find_map(|p| data::schema(p).ok()?.range).unwrap_or((-1.0, 1.0));
-    write(args, &tensor, range)
+    write(args, &tensor, run.range())
 }
 
 fn rows(t: &HostTensor, i: usize) -> Option<HostTensor> {
@@ -104,7 +70,7 @@ fn rows(t: &HostTensor, i: usize) -> Option<HostTensor> {
 
 fn write(args: &SampleArgs, t: &HostTensor, range: (f64, f64)) -> Result<(), Failure> {
     let text = |e: &dyn std::fmt::Display| Failure::Message(e.to_string());
-    let out: &Path = &args.output;
+    let out: &Path = args.output.as_deref().unwrap_or(Path::new("samples.png"));
     if args.npy {
         npy::save(t, out).map_err(|e| text(&e))?;
     } else if args.each {

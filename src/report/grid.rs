@@ -15,16 +15,16 @@ const BROKEN: Colour = [255, 0, 255];
 const VISIBLE: usize = 56;
 
 /// One panel's pictures as bytes.
-struct Cells<'a> {
+pub(super) struct Cells<'a> {
     values: &'a [f32],
     channels: usize,
-    height: usize,
-    width: usize,
-    count: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) count: usize,
 }
 
 impl<'a> Cells<'a> {
-    fn new(t: &'a HostTensor) -> Result<Self, ReportError> {
+    pub(super) fn new(t: &'a HostTensor) -> Result<Self, ReportError> {
         let values = t.as_f32().ok_or_else(|| ReportError::Shape("pictures must be reals".to_owned()))?;
         let (count, [channels, height, width]) = match t.shape[..] {
             [n, c, h, w] => (n, [c, h, w]),
@@ -49,6 +49,23 @@ impl<'a> Cells<'a> {
             return BROKEN;
         }
         rgb.map(|v| ((f64::from(v) - lo) / (hi - lo) * 255.0).round().clamp(0.0, 255.0) as u8)
+    }
+
+    /// Draws one picture, each value `scale` pixels wide, with its upper left corner at a place.
+    pub(super) fn draw(
+        &self,
+        canvas: &mut Canvas,
+        cell: usize,
+        at: (usize, usize),
+        scale: usize,
+        range: (f64, f64),
+    ) {
+        for y in 0..self.height {
+            for x in 0..self.width {
+                let (px, py, size) = ((at.0 + x * scale) as i64, (at.1 + y * scale) as i64, scale as i64);
+                canvas.fill(px, py, size, size, self.colour(cell, y, x, range));
+            }
+        }
     }
 }
 
@@ -79,18 +96,7 @@ pub fn picture_grid(
         for cell in 0..c.count.min(rows * columns) {
             let (x0, y0) =
                 (left + 1 + cell % columns * (c.width * scale + 1), 1 + cell / columns * (c.height * scale + 1));
-            for y in 0..c.height {
-                for x in 0..c.width {
-                    let colour = c.colour(cell, y, x, range);
-                    canvas.fill(
-                        (x0 + x * scale) as i64,
-                        (y0 + y * scale) as i64,
-                        scale as i64,
-                        scale as i64,
-                        colour,
-                    );
-                }
-            }
+            c.draw(&mut canvas, cell, (x0, y0), scale, range);
         }
         left += w + GAP;
     }

@@ -2,7 +2,9 @@
 
 mod canvas;
 pub mod curves;
+pub mod forest;
 pub mod grid;
+pub mod labelled;
 pub mod npy;
 pub mod scatter;
 mod ticks;

@@ -20,6 +20,7 @@ mod lints;
 mod losses;
 mod make;
 mod pack;
+pub mod pages;
 mod r1;
 mod seen;
 mod top_k;

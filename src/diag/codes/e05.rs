@@ -189,4 +189,30 @@ with the same layers: every parameter and moving statistic is taken by its path,
 shape.
 ",
     },
+    Entry {
+        code: "E0560",
+        title: "an expression of latents does not parse",
+        text: "\
+`ganc arith` takes sums and differences of samples of a contact sheet, by number, and of averages of them:
+
+    avg(3, 14, 27) - avg(5, 9, 40) + avg(8, 11, 12)
+    7 + 0.5 * (avg(glasses=yes) - avg(glasses=no))
+
+A factor stands before what it multiplies and is followed by `*`; a divisor follows `/`. `0..3` in an average means 0, 1
+and 2. Judgements such as `glasses=yes` stand within an average; several, separated by commas, must all hold.
+",
+    },
+    Entry {
+        code: "E0561",
+        title: "an operand of an expression of latents is not there",
+        text: "\
+A number is not on the sheet, nothing in the spec makes the judgement that an average asks for, no sample is judged so, or
+labels were to be added up.
+
+A judgement `name=value` is made by a label `name` that the generator takes, or by a classifier: a network of the spec
+that takes what the generator gives and has an output `name`, of two or more logits (`yes` and `no` are classes 1 and 0)
+or of one. `ganc sample RUN --sheet -n N` makes a sheet of more samples. Labels are not numbers: `--with label=3` gives
+all samples the same one.
+",
+    },
 ];
