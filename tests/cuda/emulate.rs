@@ -47,7 +47,7 @@ impl Binary {
             }
         }
         let main = format!(
-            "{}\nSHIM_DYNAMIC_SHARED(ganc_shared)\n{code}\n#include \"driver.h\"\nstatic const Entry entries[] = {{\n{table}  \
+            "#if __has_include(\"tensor.h\")\n#include \"tensor.h\"\n#endif\n{}\nSHIM_DYNAMIC_SHARED(ganc_shared)\n{code}\n#include \"driver.h\"\nstatic const Entry entries[] = {{\n{table}  \
              {{\"\", nullptr}}}};\nint main() {{ return driver::run(entries, sizeof entries / sizeof *entries); }}\n",
             preludes.concat()
         );
