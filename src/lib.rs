@@ -17,6 +17,7 @@
 //!   What comes out, [`build::program::Compiled`], is all that the training loop knows of a spec.
 //! - [`passes`] does the same with less work, [`fuse`] decides what is computed together, [`plan`] in which order and
 //!   where in memory.
+//! - [`codegen`] writes plans as programs for devices: [`codegen::cuda`] CUDA C for NVIDIA GPUs, by a small kernel IR.
 //! - [`exec`] runs plans: [`exec::cpu`] natively, [`exec::oracle`] every node in 64-bit floats, as plainly as it is
 //!   defined ([`graph::eval`]): the check on everything else.
 //! - [`data`] reads sets and gives minibatches, [`metrics`] judges samples, [`report`] draws, [`train`] is the loop
@@ -35,7 +36,7 @@
 //! 3. Each intermediate form has one printer, and what always holds of it stands at the top of its module: passes
 //!    take and leave a graph that [`graph::verify`] accepts, plans have [`plan::Plan::verify`]. A failed check is a
 //!    bug in ganc, whatever the spec.
-//! 4. From [`syntax`] to [`plan`] there is no clock, environment, or order of a hash table in what comes out, and no
+//! 4. From [`syntax`] to [`codegen`] there is no clock, environment, or order of a hash table in what comes out, and no
 //!    file but those that the caller's reader and schemas give: same spec, same bytes.
 //! 5. Shapes are concrete, batch included. Shape rules exist once, in [`graph::builder`]: checking shapes is
 //!    building. A layer checks its preconditions in its own words before.
@@ -56,8 +57,8 @@
 //! **An op.** A variant of [`graph::Op`], its shape rule in `src/graph/builder.rs`, its check in
 //! `src/graph/verify.rs`, its name in `src/graph/text.rs` and `text_parse.rs`, its meaning in `src/graph/eval/`, its
 //! derivative in `src/grad/vjp.rs`, its copy in `src/passes/rebuild.rs`, its place in a cluster in `src/fuse/` and
-//! its code in `src/exec/cpu/`; the compiler points at each match. Tests: a line in `tests/filetests/`,
-//! `tests/gradcheck.rs`. First see whether a composite of the ops there are does it: most layers are.
+//! its code in `src/exec/cpu/` and `src/codegen/cuda/`; the compiler points at each match. Tests: a line in
+//! `tests/filetests/`, `tests/gradcheck.rs`. First see whether a composite of the ops there are does it: most layers are.
 //!
 //! **A trick.** A row in `src/layers/table/experiment.rs`, a file of `src/tricks/` with an [`Apply`](tricks::Apply)
 //! that edits the [`Work`](tricks::work::Work), a line with its phase in [`tricks::TRICKS`], a page in
