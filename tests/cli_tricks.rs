@@ -16,7 +16,7 @@ fn a_page_shows_what_the_compiler_makes_of_a_trick() {
     let c = Case::new();
     let said = c.ok(&["tricks", "gradient_penalty"]);
     for part in [
-        "trick gradient_penalty(lambda = 10, every?, of?)",
+        "trick gradient_penalty(lambda = 10, every?, one_sided = false, of?)",
         "+     trick gradient_penalty(lambda: 1)",
         "One t for each pixel",
         "Gulrajani",

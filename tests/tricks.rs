@@ -444,7 +444,7 @@ fn ganc_expanded(judge: &str, trick: &str) -> String {
 fn a_gradient_penalty_is_taken_over_the_whole_sample() {
     let text = "
 generator G(z: [2]) -> [2, 3, 3] { linear(18); reshape(2, 3, 3) }
-discriminator D(x: [2, 3, 3]) -> [1] with init(0.5, bias: 0) { flatten; linear(1) }
+discriminator D(x: [2, 3, 3]) -> [1] with init(WEIGHT, bias: 0) { flatten; linear(1) }
 loss nothing(real, fake) { discriminator 0 * mean(real) generator 0 * mean(fake) }
 train {
     batch 4
@@ -452,17 +452,19 @@ train {
     draw z: [2] ~ normal
     draw real: [2, 3, 3] ~ normal
     loss nothing
-    trick gradient_penalty(lambda: 3)
-    player D { using sgd(lr: 0) }
-    player G { using sgd(lr: 0) }
+    trick gradient_penalty(lambda: 3, one_sided: SIDE)
+    player D { using sgd(lr: 1e-9) }
+    player G { using sgd(lr: 1e-9) }
 }
 ";
-    let text = text.replace("lr: 0)", "lr: 1e-9)");
-    let c = compile_text(&text).unwrap_or_else(|e| panic!("{e}"));
-    let losses = Steps::bundled(&c).step();
-    let norm = (18.0f64 * 0.25).sqrt();
-    let want = 3.0 * (norm - 1.0).powi(2);
-    assert!((losses[0].1 - want).abs() < 1e-4, "{losses:?} should be {want}");
+    for (weight, one_sided) in [(0.5, false), (0.5, true), (0.1, false), (0.1, true)] {
+        let text = text.replace("WEIGHT", &weight.to_string()).replace("SIDE", &one_sided.to_string());
+        let c = compile_text(&text).unwrap_or_else(|e| panic!("{e}"));
+        let losses = Steps::bundled(&c).step();
+        let off = 18f64.sqrt() * weight - 1.0;
+        let want = if one_sided && off < 0.0 { 0.0 } else { 3.0 * off * off };
+        assert!((losses[0].1 - want).abs() < 1e-4, "{losses:?} should be {want}");
+    }
 }
 
 /// A microbatch is normalised by itself and moves the statistics itself, and one draw serves `per iteration`.

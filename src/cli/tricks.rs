@@ -83,7 +83,7 @@ fn list() -> String {
     out
 }
 
-/// `gradient_penalty(lambda = 10, every?, of?)`
+/// `gradient_penalty(lambda = 10, every?, one_sided = false, of?)`
 fn usage(s: &Signature) -> String {
     let one = |p: &crate::layers::ParamSpec| match p.default {
         None => p.name.to_string(),

@@ -96,7 +96,12 @@ pub struct Pair {
 
 /// Losses that come with a trick.
 pub const PAIRS: [Pair; 2] = [
-    Pair { name: "wasserstein_gp", loss: "wasserstein", trick: "gradient_penalty", options: &["lambda", "every"] },
+    Pair {
+        name: "wasserstein_gp",
+        loss: "wasserstein",
+        trick: "gradient_penalty",
+        options: &["lambda", "every", "one_sided"],
+    },
     Pair { name: "r1", loss: "non_saturating", trick: "r1", options: &["gamma", "every"] },
 ];
 

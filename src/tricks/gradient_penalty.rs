@@ -1,16 +1,28 @@
 //! `gradient_penalty(lambda: 10)`: the judge's gradient is to have norm 1 on lines between real and fake samples
 //! (Gulrajani et al. 2017, WGAN-GP). One interpolation weight a sample, not one a pixel; the norm is over the whole
-//! sample.
+//! sample. `one_sided: true`: at most 1, smaller ones cost nothing (Petzka et al. 2018, WGAN-LP).
 
 use super::make;
 use super::work::{TrickUse, Work};
 use crate::diag::Diagnostic;
+use crate::layers::Value;
 use crate::model::walk;
 use crate::syntax::ast::{BinOp, Expr, TypeExpr};
 
 /// Adds the penalty to the players that update the judge.
 pub fn apply(work: &mut Work<'_>, t: &TrickUse) -> Result<(), Diagnostic> {
     let lambda = t.arg_or("lambda", 10.0);
+    let one_sided = match t.args.get("one_sided") {
+        None => false,
+        Some(e) => match work.consts.eval(e)? {
+            Value::Bool(b) => b,
+            _ => {
+                return Err(
+                    Diagnostic::error("E0441", "`one_sided` is true or false").at(e.span, "this is neither")
+                );
+            }
+        },
+    };
     for i in work.covered_or_refuse(t)? {
         work.claim(format!("the gradient penalty of loss {} (`{}`)", i + 1, work.losses[i].name.name), t)?;
         let differing = differing(work, i, t)?;
@@ -55,7 +67,10 @@ pub fn apply(work: &mut Work<'_>, t: &TrickUse) -> Result<(), Diagnostic> {
                 }
             }
         };
-        let off = make::binary(BinOp::Sub, norm, make::number(1.0, span));
+        let mut off = make::binary(BinOp::Sub, norm, make::number(1.0, span));
+        if one_sided {
+            off = make::call("max", vec![off, make::number(0.0, span)], span);
+        }
         let mean = make::call("mean", vec![make::square(off)], span);
         let value = make::binary(BinOp::Mul, Expr { span, ..lambda.clone() }, mean);
         lines.push(make::minimize(value, t.args.get("every").cloned()));

@@ -89,7 +89,7 @@ pub(super) static TRICKS: &[Signature] = &[
         "now and then a past snapshot takes the opponent's place").later(),
     trick!("batch_statistics" ("stats": Enum(STATISTICS);) "whose statistics the judge's batch norms use").later(),
     trick!("virtual_batch_norm" ("net": Network;) "replaces batch norms by virtual ones (Salimans et al. 2016)"),
-    trick!("gradient_penalty" ("lambda": Number, = "10"; "every": Int, = "";)
+    trick!("gradient_penalty" ("lambda": Number, = "10"; "every": Int, = ""; "one_sided": Bool, = "false";)
         "gradients of norm 1 between real and fake (Gulrajani et al. 2017)"),
     trick!("r1" ("gamma": Number, = "10"; "every": Int, = "";) "gradient penalty on reals (Mescheder et al. 2018)"),
     trick!("r2" ("gamma": Number, = "10"; "every": Int, = "";) "gradient penalty on fakes (Mescheder et al. 2018)"),
