@@ -24,8 +24,8 @@ const PACKED: usize = 8;
 enum Read {
     /// Memory, converted on the way.
     Stored { from: Arg, dtype: DType },
-    /// A function of its coordinates.
-    Computed(Spliced),
+    /// A function of its coordinates, of which this one moves along with the elements of an access.
+    Computed(Spliced, usize),
 }
 
 /// An operand as a struct of the text.
@@ -212,14 +212,26 @@ impl Writer<'_, '_> {
         let view = View::new(space, groups, &e.coords, &e.guards);
         let function = element_function(self.emit.graph, &format!("{NAME}_{what}_element"), &e.operand.body);
         let index = function.index();
-        Loader { read: Read::Computed(function), view, vector: 1, along: false, index }
+        let most = WIDEST / self.math.dtype().bytes();
+        // Neighbours in the operand should be neighbours in memory too.
+        let near = |form: usize| {
+            e.operand.body.insts.iter().all(|i| match &i.code {
+                Code::Load { at, .. } => at.coef[form].abs() <= 1,
+                _ => true,
+            })
+        };
+        let one = |side: usize| view.walk(side, most).filter(|w| near(w.0)).unwrap_or((0, 1));
+        let (rows, sum) = (one(0), one(1));
+        let along = sum.1 > 1 && sum.1 >= rows.1;
+        let (moves, vector) = if along { sum } else { rows };
+        Loader { read: Read::Computed(function, moves), view, vector, along, index }
     }
 
     /// What a kernel passes to a loader's constructor after z.
     fn pointers(&self, loader: &Loader) -> Pointers {
         match &loader.read {
             Read::Stored { from, dtype } => vec![(*from, format!("const {}* __restrict__", element(*dtype)))],
-            Read::Computed(f) => self.tensors(f),
+            Read::Computed(f, _) => self.tensors(f),
         }
     }
 
@@ -235,13 +247,13 @@ impl Writer<'_, '_> {
         let name = format!("{NAME}_{side}");
         let list = self.pointers(l);
         let mut s = match &l.read {
-            Read::Computed(f) => f.text.clone(),
+            Read::Computed(f, _) => f.text.clone(),
             Read::Stored { .. } => String::new(),
         };
         let _ = writeln!(s, "struct {name} {{");
         let (dtype, copy) = match &l.read {
             Read::Stored { dtype, .. } => (*dtype, *dtype == self.math.dtype()),
-            Read::Computed(_) => (self.math.dtype(), false),
+            Read::Computed(..) => (self.math.dtype(), false),
         };
         let _ = writeln!(s, "  typedef {} T;", element(dtype));
         let _ = writeln!(s, "  enum {{ V = {}, ALONG = {}, COPY = {} }};", l.vector, l.along as u8, copy as u8);
@@ -260,15 +272,17 @@ impl Writer<'_, '_> {
                 );
                 s.push_str("    bool in;\n    const T* const from = address(r, s, in);\n    ganc_fetch<V>(to, from, in);\n  }\n");
             }
-            Read::Computed(f) => {
+            Read::Computed(f, moves) => {
                 let mut given: Vec<String> = (0..list.len()).map(|i| format!("p{i}")).collect();
-                given.extend((0..l.view.free()).map(|i| format!("r.f{i} + s.f{i}")));
+                let step = |i: usize| if i == *moves { " + j" } else { "" };
+                given.extend((0..l.view.free()).map(|i| format!("r.f{i} + s.f{i}{}", step(i))));
                 s.push_str(
                     "  template <class S> GANC_DEVICE void get(S* to, const Row& r, const Sum& s) const {\n",
                 );
                 let _ = writeln!(s, "    const bool in = {inside};");
                 let value = format!("{}({})", f.name, given.join(", "));
-                let _ = writeln!(s, "    *to = ganc_number<S>::of(in ? {value} : 0.0f);\n  }}");
+                let _ = writeln!(s, "#pragma unroll\n    for (int j = 0; j < V; ++j)");
+                let _ = writeln!(s, "      to[j] = ganc_number<S>::of(in ? {value} : 0.0f);\n  }}");
             }
         }
         s.push_str("};\n");

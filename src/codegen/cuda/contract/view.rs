@@ -111,9 +111,20 @@ impl View {
         v
     }
 
-    /// The distance between neighbours along an index, in the first form.
-    pub fn step(&self, side: usize) -> i64 {
-        self.sides[side].last().map_or(0, |d| d.coef[0])
+    /// Which one free form moves along with an index, in steps of one, while the others and the guards stay, and for
+    /// how many neighbours at a time: a divisor of `most` (a power of two).
+    pub fn walk(&self, side: usize, most: usize) -> Option<(usize, usize)> {
+        let last = self.sides[side].last()?;
+        let mut moving = last.coef.iter().enumerate().filter(|c| *c.1 != 0);
+        let (form, &step) = moving.next()?;
+        if step != 1 || form >= self.free() || moving.next().is_some() {
+            return None;
+        }
+        let mut v = most;
+        while last.extent % v != 0 {
+            v /= 2;
+        }
+        Some((form, v))
     }
 
     /// `int`, or a wider type for tensors of more elements than that counts.
