@@ -18,8 +18,9 @@
 //! - [`passes`] does the same with less work, [`fuse`] decides what is computed together, [`plan`] in which order and
 //!   where in memory.
 //! - [`codegen`] writes plans as programs for devices: [`codegen::cuda`] CUDA C for NVIDIA GPUs, by a small kernel IR.
-//! - [`exec`] runs plans: [`exec::cpu`] natively, [`exec::oracle`] every node in 64-bit floats, as plainly as it is
-//!   defined ([`graph::eval`]): the check on everything else.
+//! - [`exec`] runs plans: [`exec::cpu`] natively, [`exec::cuda`] as programs of [`codegen::cuda`] on an NVIDIA device,
+//!   [`exec::oracle`] every node in 64-bit floats, as plainly as it is defined ([`graph::eval`]): the check on
+//!   everything else.
 //! - [`data`] reads sets and gives minibatches, [`metrics`] judges samples, [`report`] draws, [`train`] is the loop
 //!   with checkpoints and run folders, [`cli`] the commands.
 //!
@@ -73,6 +74,8 @@
 //! **A data source or transform.** A row in `src/layers/table/experiment.rs`, a file of `src/data/` that reads a
 //! table of columns, an arm in `src/data/mod.rs` (sources) or `src/data/transform.rs`. Tests: `src/data/tests/`,
 //! where `fuzz.rs` damages files of every format.
+//!
+//! **A device's figures.** A row in `src/exec/cuda/devices.rs`; predictions and profiles use it.
 //!
 //! **An error.** A code with its long text in `src/diag/codes/`, and a file in `tests/errors/` whose snapshot is the
 //! message as a person reads it.

@@ -166,7 +166,7 @@ fn train_golden(file: &str, spec: &str, streams: &[(&str, &str)], names: &[(&str
     let mut cpu = CpuExecutor::new(CpuOptions::default());
     for d in &c.tensors {
         let t = env.states.get(&d.name).filter(|_| !env.params.contains_key(&d.name)).or(env.params.get(&d.name));
-        cpu.store(&d.name, &host(t.expect("every tensor has a start")));
+        cpu.store(&d.name, &host(t.expect("every tensor has a start"))).unwrap();
     }
     let mut program = cpu.compile(&g).unwrap();
     for i in 0..3 {
@@ -212,7 +212,7 @@ fn train_golden(file: &str, spec: &str, streams: &[(&str, &str)], names: &[(&str
         let e = error(&env.params[*ours].data, &want.data, 1e-3);
         assert!(e < 1e-10, "{ours} is off by {e:e}");
         // Adam's first steps divide by moments that are rounding noise for some weights: lr = 0.01 of a step each.
-        let e = error(&cpu.fetch(ours).expect("it was stored").to_f64(), &want.data, 1.0);
+        let e = error(&cpu.fetch(ours).unwrap().expect("it was stored").to_f64(), &want.data, 1.0);
         assert!(e < 1e-4, "{ours} is off by {e:e} on the CPU");
     }
 }

@@ -178,8 +178,8 @@ fn agree(spec: &str) {
     let c = compile_as(&path, &text.join("\n")).unwrap_or_else(|e| panic!("{spec}\n{e}"));
     let train = &c.trains[0];
     let mut cpu = CpuExecutor::new(CpuOptions::default());
-    driver::initialise(&c, &mut cpu, 1, None);
-    driver::initialise(&c, &mut cpu, 1, Some(0));
+    driver::initialise(&c, &mut cpu, 1, None).unwrap();
+    driver::initialise(&c, &mut cpu, 1, Some(0)).unwrap();
     let data: Vec<_> = c.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("bundled data"))).collect();
     let loaders = driver::loaders(train, &data).expect("loaders");
     let it = &train.iterations[feed::variant(train, 1).expect("a variant")];
@@ -191,7 +191,7 @@ fn agree(spec: &str) {
     let options: Options = PLAIN;
     let mut device = Emulated::new(options);
     for d in &c.tensors {
-        let t = cpu.fetch(&d.name).expect("it is stored");
+        let t = cpu.fetch(&d.name).unwrap().expect("it is stored");
         device.put(&d.name, d.ty.clone(), &t.to_f64());
     }
     let simple = passes::run(it.graph.clone(), &passes::Options::default());
@@ -204,7 +204,7 @@ fn agree(spec: &str) {
         assert!(e < 1e-3, "{spec}: {name} is off by {e:e}");
     }
     for d in &c.tensors {
-        let want = cpu.fetch(&d.name).expect("it is stored").to_f64();
+        let want = cpu.fetch(&d.name).unwrap().expect("it is stored").to_f64();
         let e = error(&device.get(&d.name).expect("it is stored").to_f64(), &want, 1.0);
         // As in the comparison of the CPU executor with the oracle: a first step of Adam is a step of any gradient.
         assert!(e < 2.5e-3, "{spec}: {} is off by {e:e}", d.name);

@@ -15,16 +15,16 @@ use std::sync::Arc;
 const STEPS: u64 = 2;
 
 /// Losses of the iterations and the persistent tensors after them.
-fn run<E: Executor>(c: &Compiled, exec: &mut E) -> Result<Vec<(String, Vec<f64>)>, ExecError> {
-    driver::initialise(c, exec, 1, None);
+pub fn run<E: Executor>(c: &Compiled, exec: &mut E) -> Result<Vec<(String, Vec<f64>)>, ExecError> {
+    driver::initialise(c, exec, 1, None).unwrap();
     let data: Vec<_> = c.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("bundled data"))).collect();
     let mut found = Vec::new();
     for (t, train) in c.trains.iter().enumerate() {
-        driver::initialise(c, exec, 1, Some(t));
+        driver::initialise(c, exec, 1, Some(t)).unwrap();
         iterate(train, &data, exec, &mut found)?;
     }
     for d in &c.tensors {
-        found.push((d.name.to_string(), exec.fetch(&d.name).expect("it is stored").to_f64()));
+        found.push((d.name.to_string(), exec.fetch(&d.name).unwrap().expect("it is stored").to_f64()));
     }
     Ok(found)
 }

@@ -34,7 +34,7 @@ train {
 fn values(actions: &str) -> BTreeMap<String, f64> {
     let c = compile_text(&COMMON.replace("ACTIONS", actions)).unwrap_or_else(|e| panic!("{e}"));
     let mut exec = CpuExecutor::new(CpuOptions::default());
-    driver::initialise(&c, &mut exec, 1, None);
+    driver::initialise(&c, &mut exec, 1, None).unwrap();
     let data: Vec<_> = c.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("generated"))).collect();
     let mut programs = Programs::default();
     let mut all = BTreeMap::new();
@@ -171,16 +171,16 @@ fn pretrained_networks() {
     write(&path, &shapes);
     pretrained::load(&mut c).expect("it fits");
     let mut exec = CpuExecutor::new(CpuOptions::default());
-    driver::initialise(&c, &mut exec, 1, None);
+    driver::initialise(&c, &mut exec, 1, None).unwrap();
     for (i, n) in OF_C.iter().enumerate() {
-        let t: HostTensor = exec.fetch(n).expect("it is stored");
+        let t: HostTensor = exec.fetch(n).unwrap().expect("it is stored");
         assert_eq!(t.to_f64()[0], i as f64 + 0.5, "{n}");
     }
     // Without the modifier it starts as its initialisers say.
     let plain = classifier("");
     assert!(plain.pretrained.is_empty());
-    driver::initialise(&plain, &mut exec, 1, None);
-    assert_ne!(exec.fetch(OF_C[0]).expect("it is stored").to_f64()[0], 0.5);
+    driver::initialise(&plain, &mut exec, 1, None).unwrap();
+    assert_ne!(exec.fetch(OF_C[0]).unwrap().expect("it is stored").to_f64()[0], 0.5);
 }
 
 #[test]

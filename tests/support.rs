@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 /// A file of this repository.
 pub fn repo(path: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    // A test binary that was carried to another machine is told where the repository is.
+    let root = std::env::var_os("GANC_REPO").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&root).join(path)
 }
 
 /// Compiles a spec on disk down to graphs; the error is what a user reads.
@@ -58,8 +60,8 @@ impl<'c> Steps<'c> {
     pub fn new(compiled: &'c Compiled, data: Vec<Arc<Dataset>>) -> Self {
         let train = &compiled.trains[0];
         let mut exec = CpuExecutor::new(CpuOptions { threads: 1, ..CpuOptions::default() });
-        driver::initialise(compiled, &mut exec, train.seed, None);
-        driver::initialise(compiled, &mut exec, train.seed, Some(0));
+        driver::initialise(compiled, &mut exec, train.seed, None).expect("stored");
+        driver::initialise(compiled, &mut exec, train.seed, Some(0)).expect("stored");
         let loaders = driver::loaders(train, &data).expect("loaders");
         driver::start(train, &mut exec, &loaders).expect("it starts");
         let programs = train.iterations.iter().map(|_| None).collect();
@@ -95,7 +97,7 @@ impl<'c> Steps<'c> {
 
     /// A persistent tensor as it is now.
     pub fn tensor(&self, name: &str) -> HostTensor {
-        self.exec.fetch(name).unwrap_or_else(|| panic!("no tensor {name}"))
+        self.exec.fetch(name).expect("read").unwrap_or_else(|| panic!("no tensor {name}"))
     }
 
     /// All of them.
@@ -105,7 +107,7 @@ impl<'c> Steps<'c> {
 
     /// Goes on from another run's tensors and position.
     pub fn resume(&mut self, from: &Steps<'_>) {
-        from.tensors().iter().for_each(|(n, t)| self.exec.store(n, t));
+        from.tensors().iter().for_each(|(n, t)| self.exec.store(n, t).expect("stored"));
         self.counters = from.counters.clone();
         self.done = from.done;
     }

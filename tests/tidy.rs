@@ -50,7 +50,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("data", &["diag", "graph", "source"]),
     ("metrics", &["data", "graph"]),
     ("build", &["data", "diag", "grad", "graph", "layers", "model", "source", "syntax"]),
-    ("exec", &["fuse", "graph", "passes", "plan"]),
+    ("exec", &["codegen", "fuse", "graph", "passes", "plan"]),
     ("train", &["build", "data", "diag", "exec", "graph", "layers", "metrics", "report", "source"]),
     (
         "cli",

@@ -4,13 +4,14 @@
 //! of four iterations' worth that is read before the clock starts.
 
 use super::progress::number;
-use super::{DeviceArgs, Failure, SpecArgs, compile};
+use super::{DeviceArgs, Failure, SpecArgs, compile, device};
 use crate::exec::Executor;
-use crate::exec::cpu::{CpuExecutor, Program};
+use crate::exec::any::{AnyExecutor, AnyPending, AnyProgram};
 use crate::graph::{Graph, HostTensor, Node, Op};
 use crate::train::{driver, feed, key};
 use clap::Args;
 use serde_json::json;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 #[derive(Args)]
@@ -76,10 +77,11 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let data = compile::open_data(&front, &compiled)?;
     let train =
         compiled.trains.first().ok_or_else(|| Failure::Message("the spec has no `train` to time".into()))?;
-    let mut exec = compile::executor_with(&args.device, args.profile)?;
-    driver::initialise(&compiled, &mut exec, train.seed, None);
-    driver::initialise(&compiled, &mut exec, train.seed, Some(0));
+    let mut exec = device::executor(&args.device, args.profile)?;
     let wrong = |e: crate::train::RunError| compile::refused(&front.sources, &e.diagnostics(None));
+    for reset in [None, Some(0)] {
+        driver::initialise(&compiled, &mut exec, train.seed, reset).map_err(|e| wrong(e.into()))?;
+    }
     let loaders = driver::loaders(train, &data).map_err(wrong)?;
     driver::start(train, &mut exec, &loaders).map_err(wrong)?;
     let it = &train.iterations[feed::variant(train, 1).map_err(wrong)?];
@@ -92,33 +94,42 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let mut program = exec.compile(&it.graph).map_err(|e| wrong(e.into()))?;
     let seed = HostTensor::u32([2], key(train.seed).to_vec());
     let mut step = 0u64;
-    let mut iterate = |exec: &mut CpuExecutor, program: &mut Program| -> Result<(), Failure> {
+    let mut begin = |exec: &mut AnyExecutor, program: &mut AnyProgram| -> Result<AnyPending, Failure> {
         step += 1;
         let count = HostTensor::u32([], vec![step as u32]);
         let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
         let batch = &pool[(step % POOL) as usize];
         inputs.extend(it.inputs.iter().zip(batch).map(|(i, t)| (&*i.input, t)));
-        exec.run(program, &inputs).map_err(|e| wrong(e.into()))?;
+        exec.start(program, &inputs).map_err(|e| wrong(e.into()))
+    };
+    // Iterations as a run issues them: a device works on some while its host prepares the next.
+    let mut iterate = |exec: &mut AnyExecutor, program: &mut AnyProgram, count: u64| -> Result<(), Failure> {
+        let mut waiting = VecDeque::new();
+        for i in 1..=count {
+            waiting.push_back(begin(exec, program)?);
+            let ahead = if i == count { 0 } else { exec.ahead() };
+            while waiting.len() > ahead {
+                if let Some(done) = waiting.pop_front() {
+                    exec.finish(done).map_err(|e| wrong(e.into()))?;
+                }
+            }
+        }
         Ok(())
     };
-    iterate(&mut exec, &mut program)?;
+    iterate(&mut exec, &mut program, 1)?;
     let first = began.elapsed().as_secs_f64();
-    for _ in 1..args.warmup {
-        iterate(&mut exec, &mut program)?;
-    }
+    iterate(&mut exec, &mut program, args.warmup.saturating_sub(1))?;
     program.reset_profile();
     let mut times = Vec::new();
     for _ in 0..args.repeat {
         let t = Instant::now();
-        for _ in 0..args.steps {
-            iterate(&mut exec, &mut program)?;
-        }
+        iterate(&mut exec, &mut program, args.steps)?;
         times.push(t.elapsed().as_secs_f64() * 1e3 / args.steps as f64);
     }
-    let profile = program.profile();
+    let profile = exec.profile(&program);
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
-    let flops = products(&program.graph);
+    let flops = products(program.graph());
     let sets: usize = data.iter().map(|d| d.bytes()).sum();
     let batches: usize = pool.iter().flatten().map(|t| t.ty().bytes()).sum();
     let predicted =
@@ -126,15 +137,16 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let rate = flops as f64 / median / 1e6;
     if args.json {
         let line = json!({
-            "workload": compile::stem(&args.spec.spec), "threads": args.device.threads, "batch": train.batch,
+            "workload": compile::stem(&args.spec.spec), "device": exec.place(), "threads": args.device.threads, "batch": train.batch,
             "ms": median, "ms_min": times[0], "ms_max": times[times.len() - 1], "gflops": rate,
             "flops": flops, "peak_mib": peak_mib(), "predicted_mib": predicted, "first_step_s": first,
         });
         super::print(&format!("{line}\n"));
     } else {
         super::print(&format!(
-            "{}: {} ms an iteration (median of {}; {} to {}), {} GFLOP/s of products, batch {}\n",
+            "{} on {}: {} ms an iteration (median of {}; {} to {}), {} GFLOP/s of products, batch {}\n",
             compile::stem(&args.spec.spec),
+            exec.place(),
             number(median),
             args.repeat,
             number(times[0]),

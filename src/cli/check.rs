@@ -3,8 +3,11 @@
 use super::describe::thousands;
 use super::progress::number;
 use super::{Failure, SpecArgs, compile};
+use crate::codegen::cuda::generate;
 use crate::exec::Executor;
 use crate::exec::cpu::{CpuExecutor, CpuOptions};
+use crate::exec::cuda::outline;
+use crate::exec::cuda::roofline::{self, Peaks, TARGETS};
 use crate::graph::Graph;
 use clap::Args;
 
@@ -12,6 +15,39 @@ use clap::Args;
 pub(super) struct CheckArgs {
     #[command(flatten)]
     spec: SpecArgs,
+    /// Predict an iteration on an NVIDIA GPU too: sm_80, sm_90a or sm_100a
+    #[arg(long, value_name = "ARCHITECTURE")]
+    target: Option<String>,
+}
+
+/// The device that a target stands for, checked before any work is done.
+fn target(args: &CheckArgs) -> Result<Option<&'static Peaks>, Failure> {
+    let Some(name) = &args.target else { return Ok(None) };
+    let unknown = || Failure::Message(format!("--target {name}: expected {TARGETS}"));
+    roofline::target(name).map(Some).ok_or_else(unknown)
+}
+
+/// What an iteration would be on a device: facts of its program, and a prediction that says that it is one.
+fn predict(graph: &Graph, name: &str, device: &Peaks) -> Result<String, Failure> {
+    let o = outline(graph, generate, device).map_err(|e| Failure::Message(e.to_string()))?;
+    let mib = |n: usize| number(n as f64 / 1048576.0);
+    let p = &o.prediction;
+    Ok(format!(
+        "  {name}: {} kernels, {} launches, {} GFLOP, {} MiB moved; memory {} MiB (values {}, parameters and state {})\n  \
+         predicted for an {}, from its maker's peak figures, not measured: {} ms an iteration at least ({} ms of work, \
+         {} ms between launches)\n",
+        o.kernels,
+        o.launches,
+        number(p.flops as f64 / 1e9),
+        number(p.bytes as f64 / 1048576.0),
+        mib(o.memory),
+        mib(o.values),
+        mib(o.persistent),
+        device.name,
+        number(1e3 * p.seconds()),
+        number(1e3 * p.work),
+        number(1e3 * p.gaps),
+    ))
 }
 
 /// What one run of a graph costs, by its plan.
@@ -46,6 +82,7 @@ pub(super) fn cost(graph: &Graph) -> Result<Cost, Failure> {
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let device = target(args)?;
     let front = compile::front(&args.spec)?;
     let compiled = compile::graphs(&front)?;
     let trained: u64 = compiled.tensors.iter().filter(|t| t.trained).map(|t| t.ty.elements() as u64).sum();
@@ -74,6 +111,9 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
                 number(c.arena as f64 / 1048576.0),
                 number(c.persistent as f64 / 1048576.0),
             ));
+            if let (Some(device), Some(name)) = (device, &args.target) {
+                super::print(&predict(&it.graph, name, device)?);
+            }
         }
     }
     Ok(())

@@ -1,10 +1,9 @@
 //! From a path to graphs, with messages printed: what all commands share.
 
-use super::{DeviceArgs, Failure, SpecArgs, color};
+use super::{Failure, SpecArgs, color};
 use crate::build::{self, program::Compiled};
 use crate::data::{self, Dataset};
 use crate::diag::{Diagnostics, render};
-use crate::exec::cpu::{CpuExecutor, CpuOptions};
 use crate::model::{self, Model, Options};
 use crate::source::SourceMap;
 use crate::train::folder::StoredSource;
@@ -160,39 +159,6 @@ pub(super) fn recorded(sources: Vec<StoredSource>) -> impl Fn(&Path) -> io::Resu
             .ok_or_else(|| io::Error::other("the run's record has no such file"))
     }
 }
-
-/// The executor that `--device` asks for.
-pub(super) fn executor(args: &DeviceArgs) -> Result<CpuExecutor, Failure> {
-    executor_with(args, false)
-}
-
-/// The same, measuring each launch if `profile`.
-pub(super) fn executor_with(args: &DeviceArgs, profile: bool) -> Result<CpuExecutor, Failure> {
-    let threads = threads(args)?;
-    Ok(CpuExecutor::new(CpuOptions { threads, fuse: !args.no_fuse, profile, ..CpuOptions::default() }))
-}
-
-/// Checks what the options ask for, before a run makes its folder; the number of threads.
-pub(super) fn threads(args: &DeviceArgs) -> Result<usize, Failure> {
-    match args.device.as_str() {
-        "auto" | "cpu" => {}
-        other if other == "cuda" || other.starts_with("cuda:") => {
-            return Err(Failure::Message(format!(
-                "--device {other}: this version of ganc has no CUDA executor yet; leave --device out or use --device cpu"
-            )));
-        }
-        other => return Err(Failure::Message(format!("--device {other}: expected auto or cpu"))),
-    }
-    match args.threads {
-        Some(0) => Err(Failure::Message("--threads 0: at least one thread is needed".into())),
-        Some(n) if n > MOST_THREADS => Err(Failure::Message(format!("--threads {n}: at most {MOST_THREADS}"))),
-        Some(n) => Ok(n),
-        None => Ok(num_cpus::get_physical().min(MOST_THREADS)),
-    }
-}
-
-/// More threads than any machine of today runs at once are a slip of the pen.
-const MOST_THREADS: usize = 1024;
 
 /// `runs/dcgan-1` for `examples/dcgan.gan`.
 pub(super) fn stem(spec: &Path) -> String {

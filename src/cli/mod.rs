@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod compile;
 mod describe;
+mod device;
 mod dump;
 mod expand;
 mod explain;
@@ -79,10 +80,10 @@ struct SpecArgs {
 /// How graphs are executed.
 #[derive(Args, Clone)]
 struct DeviceArgs {
-    /// Where to run: auto or cpu
+    /// Where to run: auto (an NVIDIA GPU if one can be used), cpu, or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Threads (default: all cores); results do not depend on it
+    /// Threads of the CPU (default: all cores); results do not depend on it
     #[arg(long)]
     threads: Option<usize>,
     /// One node a kernel: the check on fusion

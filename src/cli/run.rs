@@ -1,9 +1,10 @@
 //! `ganc run`
 
 use super::progress::{Mode, Progress, number};
-use super::{DeviceArgs, Failure, compile};
+use super::{DeviceArgs, Failure, compile, device};
 use crate::build::program::Compiled;
 use crate::exec::Executor;
+use crate::exec::any::AnyExecutor;
 use crate::exec::oracle::Oracle;
 use crate::model::Options;
 use crate::train::checkpoint;
@@ -57,13 +58,14 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    compile::threads(&args.device)?;
+    // Asked for first: a run that cannot start makes no folder.
+    let mut exec = device::executor(&args.device, false)?;
     match &args.resume {
         None => {
             let spec = args.spec.as_deref().ok_or_else(|| {
                 Failure::Message("which spec? `ganc run spec.gan`, or `ganc run --resume runs/NAME`".into())
             })?;
-            fresh(args, spec)
+            fresh(args, spec, &mut exec)
         }
         Some(folder) => {
             let folder = match (folder, &args.spec) {
@@ -73,7 +75,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                 })?,
                 (None, None) => return Err(Failure::Message("which run? `ganc run --resume runs/NAME`".into())),
             };
-            resume(args, &folder)
+            resume(args, &folder, &mut exec)
         }
     }
 }
@@ -93,7 +95,7 @@ pub(super) fn overrides(compiled: &mut Compiled, record: &RunRecord) -> Result<(
     Ok(())
 }
 
-fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
+fn fresh(args: &RunArgs, spec: &Path, exec: &mut AnyExecutor) -> Result<(), Failure> {
     let options = Options { set: compile::pairs(&args.set)?, only: args.only.clone() };
     let front = compile::front_with(spec, &options, &compile::read_text)?;
     let mut compiled = compile::graphs(&front)?;
@@ -114,10 +116,11 @@ fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
     compile::pretrained(&front, &mut compiled)?;
     let folder = RunFolder::create(args.out.as_deref(), &compile::stem(spec), &record)
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
-    go(args, &front, &Job { compiled: &compiled, data: &data, folder: &folder, record: &record, from: None })
+    let job = Job { compiled: &compiled, data: &data, folder: &folder, record: &record, from: None };
+    go(args, &front, &job, exec)
 }
 
-fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
+fn resume(args: &RunArgs, root: &Path, exec: &mut AnyExecutor) -> Result<(), Failure> {
     let none = crate::source::SourceMap::default();
     let (folder, record) = RunFolder::open(root).map_err(|e| compile::refused(&none, &e.diagnostics(None)))?;
     for source in &record.sources {
@@ -156,7 +159,8 @@ fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
         compile::pretrained(&front, &mut compiled)?;
     }
     let from = loaded.as_ref();
-    go(args, &front, &Job { compiled: &compiled, data: &data, folder: &folder, record: &record, from })
+    let job = Job { compiled: &compiled, data: &data, folder: &folder, record: &record, from };
+    go(args, &front, &job, exec)
 }
 
 /// Hash of everything that decides a run's numbers.
@@ -209,12 +213,8 @@ pub(super) fn stop_flag() -> &'static AtomicBool {
     &STOP
 }
 
-fn go(args: &RunArgs, front: &compile::Front, job: &Job<'_>) -> Result<(), Failure> {
-    if args.oracle {
-        train(args, front, job, &mut Oracle::default())
-    } else {
-        train(args, front, job, &mut compile::executor(&args.device)?)
-    }
+fn go(args: &RunArgs, front: &compile::Front, job: &Job<'_>, exec: &mut AnyExecutor) -> Result<(), Failure> {
+    if args.oracle { train(args, front, job, &mut Oracle::default()) } else { train(args, front, job, exec) }
 }
 
 fn train<E: Executor>(args: &RunArgs, front: &compile::Front, job: &Job<'_>, exec: &mut E) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use super::latents::sheet;
 use super::opened::{Drawn, Opened};
-use super::{DeviceArgs, Failure, compile};
+use super::{DeviceArgs, Failure, device};
 use crate::graph::HostTensor;
 use crate::report::{grid, npy, save_png, scatter};
 use clap::Args;
@@ -47,7 +47,7 @@ pub(super) fn sample(args: &SampleArgs) -> Result<(), Failure> {
     }
     let run = Opened::open(&args.run)?;
     let network = run.network(args.network.as_deref())?;
-    let mut exec = compile::executor(&args.device)?;
+    let mut exec = device::executor(&args.device, false)?;
     run.restore(&mut exec)?;
     let drawn = run.draw(&mut exec, &network, args.n, args.seed)?;
     if args.sheet {

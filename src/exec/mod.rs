@@ -1,7 +1,11 @@
 //! Executors: run compiled graphs. They know plans and clusters, nothing of GANs.
 
+pub mod any;
 pub mod cpu;
+pub mod cuda;
+mod nonfinite;
 pub mod oracle;
+pub mod profile;
 
 use crate::graph::{Graph, HostTensor, Name};
 use thiserror::Error;
@@ -30,6 +34,9 @@ pub enum ExecError {
         /// Bytes that there are.
         limit: u64,
     },
+    /// A device, its driver or its compiler.
+    #[error(transparent)]
+    Cuda(#[from] cuda::CudaError),
     /// An inconsistency that is a bug in ganc.
     #[error("bug in ganc: {0}")]
     Bug(String),
@@ -42,18 +49,36 @@ pub enum ExecError {
 pub trait Executor {
     /// A compiled graph.
     type Program;
+    /// A started run.
+    type Pending;
     /// Compiles a verified graph.
     fn compile(&mut self, graph: &Graph) -> Result<Self::Program, ExecError>;
     /// Sets a persistent tensor.
-    fn store(&mut self, name: &str, value: &HostTensor);
-    /// Reads a persistent tensor.
-    fn fetch(&self, name: &str) -> Option<HostTensor>;
-    /// Runs a program; `inputs` are its `Input` leaves by name.
+    fn store(&mut self, name: &str, value: &HostTensor) -> Result<(), ExecError>;
+    /// Reads a persistent tensor, as the runs that were started leave it; `None` if it has no value.
+    fn fetch(&self, name: &str) -> Result<Option<HostTensor>, ExecError>;
+    /// Starts a run; `inputs` are its `Input` leaves by name. Runs happen in the order in which they are started.
+    fn start(
+        &mut self,
+        program: &mut Self::Program,
+        inputs: &[(&str, &HostTensor)],
+    ) -> Result<Self::Pending, ExecError>;
+    /// Waits for a started run; what it returns.
+    fn finish(&mut self, pending: Self::Pending) -> Result<Vec<(Name, HostTensor)>, ExecError>;
+    /// How many runs may well be started before the first of them is finished, so that a device need not wait for
+    /// its host.
+    fn ahead(&self) -> usize {
+        0
+    }
+    /// Runs a program to its end.
     fn run(
         &mut self,
         program: &mut Self::Program,
         inputs: &[(&str, &HostTensor)],
-    ) -> Result<Vec<(Name, HostTensor)>, ExecError>;
+    ) -> Result<Vec<(Name, HostTensor)>, ExecError> {
+        let pending = self.start(program, inputs)?;
+        self.finish(pending)
+    }
     /// Runs a graph node by node over the present persistent tensors, changes none of them, and says which node first
     /// gave a NaN or an infinity from finite arguments: its layer path, op, order of gradient and shape, as a person
     /// reads it (`D.conv2 (conv_fwd, gradient of order 1, f32[8,6,2,2])`). `None`: every node is finite.

@@ -66,20 +66,26 @@ fn check(name: &Name, expected: &Type, found: &Type) -> Result<(), ExecError> {
 
 impl Executor for Oracle {
     type Program = Graph;
+    type Pending = Vec<(Name, HostTensor)>;
 
     fn compile(&mut self, graph: &Graph) -> Result<Graph, ExecError> {
         Ok(graph.clone())
     }
 
-    fn store(&mut self, name: &str, value: &HostTensor) {
+    fn store(&mut self, name: &str, value: &HostTensor) -> Result<(), ExecError> {
         self.store.insert(name.into(), widen(value));
+        Ok(())
     }
 
-    fn fetch(&self, name: &str) -> Option<HostTensor> {
-        self.store.get(name).map(narrow)
+    fn fetch(&self, name: &str) -> Result<Option<HostTensor>, ExecError> {
+        Ok(self.store.get(name).map(narrow))
     }
 
-    fn run(
+    fn finish(&mut self, done: Self::Pending) -> Result<Vec<(Name, HostTensor)>, ExecError> {
+        Ok(done)
+    }
+
+    fn start(
         &mut self,
         program: &mut Graph,
         inputs: &[(&str, &HostTensor)],

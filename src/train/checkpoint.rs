@@ -79,7 +79,7 @@ pub fn save<E: Executor>(
 ) -> Result<PathBuf, RunError> {
     let mut raw: Vec<(String, Vec<u8>, Dtype, Vec<usize>)> = Vec::new();
     for decl in &compiled.tensors {
-        let t = exec.fetch(&decl.name).ok_or_else(|| crate::exec::ExecError::Missing(decl.name.to_string()))?;
+        let t = exec.fetch(&decl.name)?.ok_or_else(|| crate::exec::ExecError::Missing(decl.name.to_string()))?;
         if matches!(&t.data, HostData::F32(v) if v.iter().any(|x| !x.is_finite())) {
             return Err(RunError::Sick(decl.name.to_string()));
         }
@@ -237,7 +237,7 @@ pub fn restore<E: Executor>(loaded: &Loaded, compiled: &Compiled, exec: &mut E) 
         }
     }
     for decl in &compiled.tensors {
-        exec.store(&decl.name, &loaded.tensors[&*decl.name]);
+        exec.store(&decl.name, &loaded.tensors[&*decl.name])?;
     }
     Ok(())
 }

@@ -6,12 +6,13 @@ use super::error::RunError;
 use super::feed;
 use super::folder::{Log, LogLine, RunFolder};
 use super::{hunt, key};
-use crate::build::program::{Action, Compiled, TrainProgram};
+use crate::build::program::{Action, Compiled, Every, TrainProgram};
 use crate::data::{Dataset, Loader};
 use crate::exec::{ExecError, Executor};
 use crate::graph::HostTensor;
 use crate::layers::init;
 use crate::report::curves::Series;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,16 +65,24 @@ pub struct Trainer<'a, E: Executor> {
 
 /// Sets every persistent tensor of `reset` to its start; those of pretrained networks, once they are loaded, to what
 /// was read.
-pub fn initialise<E: Executor>(compiled: &Compiled, exec: &mut E, seed: u64, reset: Option<usize>) {
+pub fn initialise<E: Executor>(
+    compiled: &Compiled,
+    exec: &mut E,
+    seed: u64,
+    reset: Option<usize>,
+) -> Result<(), ExecError> {
     for decl in compiled.tensors.iter().filter(|d| d.reset == reset) {
         let stream = crate::graph::philox::stream(&format!("init:{}", decl.name));
-        exec.store(&decl.name, &init::materialise(decl.init, decl.role, &decl.ty, key(seed), stream));
+        exec.store(&decl.name, &init::materialise(decl.init, decl.role, &decl.ty, key(seed), stream))?;
     }
     if reset.is_none() {
         for p in &compiled.pretrained {
-            p.tensors.iter().zip(&p.values).for_each(|(&t, v)| exec.store(&compiled.tensors[t].name, v));
+            for (&t, v) in p.tensors.iter().zip(&p.values) {
+                exec.store(&compiled.tensors[t].name, v)?;
+            }
         }
     }
+    Ok(())
 }
 
 /// Runs what a `train` computes once before its first iteration.
@@ -92,9 +101,18 @@ pub fn start<E: Executor>(train: &TrainProgram, exec: &mut E, loaders: &[Arc<Loa
     Ok(())
 }
 
-struct Running<P> {
+/// An iteration that was started.
+struct Flying<R> {
+    step: u64,
+    variant: usize,
+    pending: R,
+}
+
+struct Running<P, R> {
     programs: Programs<P>,
     iterations: Vec<Option<P>>,
+    /// Started, not yet finished; the oldest first.
+    flying: VecDeque<Flying<R>>,
     position: Position,
     saved: Option<PathBuf>,
     saved_at: Instant,
@@ -106,9 +124,9 @@ impl<E: Executor> Trainer<'_, E> {
     pub fn run(&mut self, from: Option<&Loaded>, ui: &mut dyn Ui) -> Result<Summary, RunError> {
         let mut position = Position::default();
         let first_seed = self.compiled.trains.first().map_or(0, |t| t.seed);
-        initialise(self.compiled, self.exec, first_seed, None);
+        initialise(self.compiled, self.exec, first_seed, None)?;
         for t in 0..self.compiled.trains.len() {
-            initialise(self.compiled, self.exec, first_seed, Some(t));
+            initialise(self.compiled, self.exec, first_seed, Some(t))?;
         }
         if let Some(loaded) = from {
             checkpoint::restore(loaded, self.compiled, self.exec)?;
@@ -119,6 +137,7 @@ impl<E: Executor> Trainer<'_, E> {
         let mut run = Running {
             programs: Programs::default(),
             iterations: Vec::new(),
+            flying: VecDeque::new(),
             position,
             saved: from.map(|l| l.path.clone()),
             saved_at: Instant::now(),
@@ -130,7 +149,7 @@ impl<E: Executor> Trainer<'_, E> {
                 run.position.train = index;
                 run.position.step = 0;
                 run.position.minibatches.clear();
-                initialise(self.compiled, self.exec, train.seed, Some(index));
+                initialise(self.compiled, self.exec, train.seed, Some(index))?;
             }
             run.position.minibatches.resize(train.lines.len(), 0);
             run.iterations = train.iterations.iter().map(|_| None).collect();
@@ -145,7 +164,7 @@ impl<E: Executor> Trainer<'_, E> {
     fn train(
         &mut self,
         train: &TrainProgram,
-        run: &mut Running<E::Program>,
+        run: &mut Running<E::Program, E::Pending>,
         log: &mut Log,
         ui: &mut dyn Ui,
     ) -> Result<bool, RunError> {
@@ -168,6 +187,7 @@ impl<E: Executor> Trainer<'_, E> {
                         .map_err(|_| ExecError::Bug("the thread that prepares minibatches has died".into()))??;
                     self.iterate(train, &loaders, run, log, ui, step, &ready)?;
                     if step < train.steps && self.stop.load(Ordering::Relaxed) {
+                        self.settle_to(0, train, &loaders, run, log, ui)?;
                         self.save(train, &loaders, run, log, ui)?;
                         return Ok(true);
                     }
@@ -182,13 +202,51 @@ impl<E: Executor> Trainer<'_, E> {
         Ok(stopped)
     }
 
+    /// Starts an iteration; finishes as many as must be (a device need not wait while its host writes logs), and does
+    /// what is due after them.
     fn iterate(
         &mut self,
         train: &TrainProgram,
         loaders: &[Arc<Loader>],
-        run: &mut Running<E::Program>,
+        run: &mut Running<E::Program, E::Pending>,
         log: &mut Log,
         ui: &mut dyn Ui,
+        step: u64,
+        batches: &[HostTensor],
+    ) -> Result<(), RunError> {
+        self.begin(train, run, step, batches)?;
+        let last = step == train.steps;
+        let due = |every: &Every| last || step.is_multiple_of(every.steps);
+        // Whatever reads or keeps the tensors of this step waits for it, and for the losses before.
+        let settled = last
+            || train.every.iter().any(due)
+            || run.saved_at.elapsed() >= self.autosave
+            || self.stop.load(Ordering::Relaxed);
+        let ahead = if settled { 0 } else { self.exec.ahead() };
+        self.settle_to(ahead, train, loaders, run, log, ui)?;
+        let mut acted = false;
+        let mut save = false;
+        for every in train.every.iter().filter(|e| due(e)) {
+            acted = true;
+            for action in &every.actions {
+                save |= matches!(action, Action::Checkpoint);
+                self.act(train, run, log, ui, step, action)?;
+            }
+        }
+        if acted {
+            self.decide(train, run, Some(step), ui)?;
+            self.draw_curves(log)?;
+        }
+        if settled && !last && (save || run.saved_at.elapsed() >= self.autosave) {
+            self.save(train, loaders, run, log, ui)?;
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        train: &TrainProgram,
+        run: &mut Running<E::Program, E::Pending>,
         step: u64,
         batches: &[HostTensor],
     ) -> Result<(), RunError> {
@@ -203,7 +261,39 @@ impl<E: Executor> Trainer<'_, E> {
         let count = HostTensor::u32([], vec![step as u32]);
         let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
         inputs.extend(it.inputs.iter().zip(batches).map(|(i, t)| (&*i.input, t)));
-        let outputs = self.exec.run(program, &inputs)?;
+        let pending = self.exec.start(program, &inputs)?;
+        run.flying.push_back(Flying { step, variant: v, pending });
+        Ok(())
+    }
+
+    /// Finishes iterations until at most this many are under way.
+    fn settle_to(
+        &mut self,
+        most: usize,
+        train: &TrainProgram,
+        loaders: &[Arc<Loader>],
+        run: &mut Running<E::Program, E::Pending>,
+        log: &mut Log,
+        ui: &mut dyn Ui,
+    ) -> Result<(), RunError> {
+        while run.flying.len() > most {
+            self.settle(train, loaders, run, log, ui)?;
+        }
+        Ok(())
+    }
+
+    /// Finishes the oldest iteration that was started: its losses are checked, told and logged.
+    fn settle(
+        &mut self,
+        train: &TrainProgram,
+        loaders: &[Arc<Loader>],
+        run: &mut Running<E::Program, E::Pending>,
+        log: &mut Log,
+        ui: &mut dyn Ui,
+    ) -> Result<(), RunError> {
+        let Some(Flying { step, variant, pending }) = run.flying.pop_front() else { return Ok(()) };
+        let it = &train.iterations[variant];
+        let outputs = self.exec.finish(pending)?;
         let losses: Vec<(String, f64)> = outputs
             .iter()
             .filter_map(|(n, t)| Some((n.strip_prefix("loss:")?.to_string(), *t.to_f64().first()?)))
@@ -215,9 +305,8 @@ impl<E: Executor> Trainer<'_, E> {
         run.position.step = step;
         run.position.minibatches.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
         ui.step(train, step, &losses);
-        let last = step == train.steps;
         // About two thousand points a curve are all that a picture shows.
-        if step.is_multiple_of((train.steps / 2_000).max(1)) || last {
+        if step.is_multiple_of((train.steps / 2_000).max(1)) || step == train.steps {
             log.add(LogLine {
                 train: train.name.clone(),
                 step,
@@ -225,22 +314,6 @@ impl<E: Executor> Trainer<'_, E> {
                 value: Default::default(),
                 seconds: run.began.elapsed().as_secs_f64(),
             })?;
-        }
-        let mut acted = false;
-        let mut save = false;
-        for every in train.every.iter().filter(|e| last || step.is_multiple_of(e.steps)) {
-            acted = true;
-            for action in &every.actions {
-                save |= matches!(action, Action::Checkpoint);
-                self.act(train, run, log, ui, step, action)?;
-            }
-        }
-        if acted {
-            self.decide(train, run, Some(step), ui)?;
-            self.draw_curves(log)?;
-        }
-        if !last && (save || run.saved_at.elapsed() >= self.autosave) {
-            self.save(train, loaders, run, log, ui)?;
         }
         Ok(())
     }
@@ -251,7 +324,7 @@ impl<E: Executor> Trainer<'_, E> {
         what: String,
         train: &TrainProgram,
         loaders: &[Arc<Loader>],
-        run: &Running<E::Program>,
+        run: &Running<E::Program, E::Pending>,
         log: &mut Log,
         ui: &mut dyn Ui,
         step: u64,
@@ -265,7 +338,7 @@ impl<E: Executor> Trainer<'_, E> {
     fn act(
         &mut self,
         train: &TrainProgram,
-        run: &mut Running<E::Program>,
+        run: &mut Running<E::Program, E::Pending>,
         log: &mut Log,
         ui: &mut dyn Ui,
         step: u64,
@@ -299,7 +372,7 @@ impl<E: Executor> Trainer<'_, E> {
     fn decide(
         &mut self,
         train: &TrainProgram,
-        run: &mut Running<E::Program>,
+        run: &mut Running<E::Program, E::Pending>,
         step: Option<u64>,
         ui: &mut dyn Ui,
     ) -> Result<(), RunError> {
@@ -333,7 +406,7 @@ impl<E: Executor> Trainer<'_, E> {
         &mut self,
         train: &TrainProgram,
         loaders: &[Arc<Loader>],
-        run: &mut Running<E::Program>,
+        run: &mut Running<E::Program, E::Pending>,
         log: &mut Log,
         ui: &mut dyn Ui,
     ) -> Result<(), RunError> {
@@ -382,7 +455,7 @@ impl<E: Executor> Trainer<'_, E> {
         Ok(())
     }
 
-    fn summary(&self, run: Running<E::Program>, stopped: bool) -> Summary {
+    fn summary(&self, run: Running<E::Program, E::Pending>, stopped: bool) -> Summary {
         let text = |t: usize, i: usize| {
             self.compiled.trains.get(t).and_then(|t| t.expects.get(i)).map_or(String::new(), |e| e.text.clone())
         };

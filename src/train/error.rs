@@ -2,6 +2,7 @@
 
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::exec::ExecError;
+use crate::exec::cuda::CudaError;
 use crate::source::Span;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -93,7 +94,8 @@ impl RunError {
             RunError::Io { .. } => "E0550",
             RunError::Checkpoint { .. } | RunError::Record { .. } => "E0551",
             RunError::Sick(_) | RunError::NotFinite { .. } => "E0552",
-            RunError::Exec(ExecError::Memory { .. }) => "E0553",
+            RunError::Exec(ExecError::Memory { .. } | ExecError::Cuda(CudaError::Memory { .. })) => "E0553",
+            RunError::Exec(ExecError::Cuda(_)) => "E0562",
             RunError::Exec(_) => "E0554",
             RunError::Option(_) => "E0555",
             RunError::Report(_) => "E0550",
@@ -110,6 +112,9 @@ impl RunError {
             RunError::Record { .. } => Some("the spec beside it (spec.gan) can be run anew"),
             RunError::Io { .. } | RunError::Report(crate::report::ReportError::Write(..)) => Some(
                 "the last checkpoint is untouched; free the space or fix the permissions, then `ganc run --resume` the run folder",
+            ),
+            RunError::Exec(ExecError::Cuda(CudaError::Call { .. })) => Some(
+                "the last checkpoint is untouched; `ganc run --resume` the run folder, with --device cpu if the device stays broken",
             ),
             RunError::NotFinite { .. } => Some(
                 "try a smaller learning rate, clip_norm on the optimiser, or a gradient penalty; an edited spec is a new run",

@@ -34,13 +34,13 @@ pub fn birth<E: Executor>(
                 counters = l.manifest.position.minibatches.clone();
                 counters.resize(train.lines.len(), 0);
             } else {
-                initialise(trainer.compiled, trainer.exec, train.seed, Some(index));
+                initialise(trainer.compiled, trainer.exec, train.seed, Some(index))?;
             }
         }
         None => {
             let seed = trainer.compiled.trains.first().map_or(0, |t| t.seed);
-            initialise(trainer.compiled, trainer.exec, seed, None);
-            initialise(trainer.compiled, trainer.exec, train.seed, Some(index));
+            initialise(trainer.compiled, trainer.exec, seed, None)?;
+            initialise(trainer.compiled, trainer.exec, train.seed, Some(index))?;
         }
     }
     if step - at > LONGEST {

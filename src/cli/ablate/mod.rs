@@ -14,7 +14,7 @@ mod table;
 mod variants;
 mod work;
 
-use super::{DeviceArgs, Failure, compile, run};
+use super::{DeviceArgs, Failure, compile, device, run};
 use crate::build::program::Action;
 use clap::Args;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub(super) fn ablate(args: &AblateArgs) -> Result<(), Failure> {
     if args.jobs.is_some_and(|j| j == 0 || j > MOST_JOBS) {
         return Err(Failure::Message(format!("--jobs {}: from 1 to {MOST_JOBS}", args.jobs.unwrap_or(0))));
     }
-    let cores = compile::threads(&args.device)?;
+    let cores = device::threads(&args.device)?;
     let variants = variants::all(&args.spec, &args.set, args.only.as_deref(), args.steps)?;
     evaluates(&variants)?;
     let first = variants[0].compiled.trains.first().map_or(0, |t| t.seed);

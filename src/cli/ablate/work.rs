@@ -4,7 +4,7 @@ use super::variants::Variant;
 use crate::build::program::{Compiled, TrainProgram};
 use crate::cli::progress::{number, pairs};
 use crate::cli::run::{self, Job};
-use crate::cli::{DeviceArgs, Failure, compile};
+use crate::cli::{DeviceArgs, Failure};
 use crate::data::{self, Dataset, Pipeline};
 use crate::train::checkpoint::{self, Loaded};
 use crate::train::folder::{FORMAT, RunFolder, RunRecord};
@@ -200,7 +200,7 @@ impl Plan<'_> {
                 (RunFolder::create(Some(&r.folder), "", &r.record).map_err(plain)?, None)
             }
         };
-        let mut exec = compile::executor(device)?;
+        let mut exec = crate::cli::device::executor(device, false)?;
         let mut ui = Lines { label, last: Instant::now() };
         let from = loaded.as_ref();
         let job = Job { compiled: &compiled, data: &data, folder: &folder, record: &r.record, from };

@@ -9,7 +9,7 @@ use super::select::{Judge, Stop};
 use super::sheet::{self, Sheet};
 use super::{Latent, Part, combine, pack, pictures, some, with_labels, write};
 use crate::cli::opened::Opened;
-use crate::cli::{DeviceArgs, Failure, compile};
+use crate::cli::{DeviceArgs, Failure, compile, device};
 use crate::diag::Diagnostic;
 use crate::exec::Executor;
 use crate::graph::{HostTensor, Type, philox};
@@ -83,7 +83,7 @@ pub(in crate::cli) fn arith(args: &ArithArgs) -> Result<(), Failure> {
     let run = Opened::open(&args.run)?;
     let mut sheet = sheet::read(&run, args.sheet.as_deref())?;
     with_labels(&mut sheet.inputs, &args.with)?;
-    let mut exec = compile::executor(&args.device)?;
+    let mut exec = device::executor(&args.device, false)?;
     run.restore(&mut exec)?;
     let mut judge = Judge::new(&run, &sheet);
     let mut strips = Vec::new();

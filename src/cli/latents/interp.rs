@@ -5,7 +5,7 @@
 
 use super::{Latent, Part, pack, pictures, sheet, with_labels, write};
 use crate::cli::opened::Opened;
-use crate::cli::{DeviceArgs, Failure, compile};
+use crate::cli::{DeviceArgs, Failure, device};
 use crate::report::labelled::Strip;
 use clap::Args;
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ pub(in crate::cli) fn interp(args: &InterpArgs) -> Result<(), Failure> {
             ))
         })?);
     }
-    let mut exec = compile::executor(&args.device)?;
+    let mut exec = device::executor(&args.device, false)?;
     run.restore(&mut exec)?;
     let pictures = pictures(&run, &mut exec, &sheet.network, &pack(&sheet.inputs, &latents))?;
     let caption = |i: usize| match i {

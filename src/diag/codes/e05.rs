@@ -215,4 +215,17 @@ or of one. `ganc sample RUN --sheet -n N` makes a sheet of more samples. Labels 
 all samples the same one.
 ",
     },
+    Entry {
+        code: "E0562",
+        title: "a device failed",
+        text: "\
+The driver of an NVIDIA device, or the compiler of its programs, refused a call or reported a fault. The message has the
+call and the driver's own name for the fault. What was computed since the last checkpoint is lost; the checkpoint is not,
+and can go on on another device:
+
+    ganc run --resume runs/NAME-1 --device cpu
+
+The same fault at the same step again, with the same spec, is a bug in ganc.
+",
+    },
 ];

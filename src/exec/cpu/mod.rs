@@ -15,7 +15,6 @@ mod program;
 
 pub use contract::Isa;
 pub use memory::{bytes, return_freed_memory};
-pub use profile::{Line, Profile};
 pub use program::Program;
 
 use super::{ExecError, Executor};
@@ -342,12 +341,13 @@ impl CpuExecutor {
 
 impl Executor for CpuExecutor {
     type Program = Program;
+    type Pending = Vec<(Name, HostTensor)>;
 
     fn compile(&mut self, graph: &Graph) -> Result<Program, ExecError> {
         self.build(graph, self.options.fuse, true, self.plan_options())
     }
 
-    fn store(&mut self, name: &str, value: &HostTensor) {
+    fn store(&mut self, name: &str, value: &HostTensor) -> Result<(), ExecError> {
         let ty = value.ty();
         let slot = self.persistent(name, &ty);
         let t = &mut self.tensors[slot];
@@ -357,14 +357,19 @@ impl Executor for CpuExecutor {
         }
         memory::put(value, t.words.as_mut_slice());
         t.set = true;
+        Ok(())
     }
 
-    fn fetch(&self, name: &str) -> Option<HostTensor> {
-        let t = &self.tensors[*self.names.get(name)?];
-        t.set.then(|| memory::get(&t.ty, t.words.as_slice()))
+    fn fetch(&self, name: &str) -> Result<Option<HostTensor>, ExecError> {
+        let t = self.names.get(name).map(|&i| &self.tensors[i]).filter(|t| t.set);
+        Ok(t.map(|t| memory::get(&t.ty, t.words.as_slice())))
     }
 
-    fn run(
+    fn finish(&mut self, done: Self::Pending) -> Result<Vec<(Name, HostTensor)>, ExecError> {
+        Ok(done)
+    }
+
+    fn start(
         &mut self,
         p: &mut Program,
         inputs: &[(&str, &HostTensor)],

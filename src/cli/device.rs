@@ -1,0 +1,77 @@
+//! `--device`: the executor that a command runs on.
+
+use super::{DeviceArgs, Failure};
+use crate::codegen::cuda::generate;
+use crate::exec::any::AnyExecutor;
+use crate::exec::cpu::{CpuExecutor, CpuOptions};
+use crate::exec::cuda::{Cache, CudaError, CudaExecutor, CudaOptions, Search, probe};
+
+/// What `--device` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+fn asked(text: &str) -> Result<Asked, Failure> {
+    let wrong = || Failure::Message(format!("--device {text}: expected auto, cpu, or cuda:N with a number N"));
+    match text {
+        "auto" => Ok(Asked::Auto),
+        "cpu" => Ok(Asked::Cpu),
+        "cuda" => Ok(Asked::Cuda(0)),
+        other => {
+            let index = other.strip_prefix("cuda:").filter(|n| n.chars().all(|c| c.is_ascii_digit()));
+            Ok(Asked::Cuda(index.and_then(|n| n.parse().ok()).ok_or_else(wrong)?))
+        }
+    }
+}
+
+/// More threads than any machine of today runs at once are a slip of the pen.
+const MOST_THREADS: usize = 1024;
+
+/// Checks what the options ask for; the number of threads.
+pub(super) fn threads(args: &DeviceArgs) -> Result<usize, Failure> {
+    asked(&args.device)?;
+    match args.threads {
+        Some(0) => Err(Failure::Message("--threads 0: at least one thread is needed".into())),
+        Some(n) if n > MOST_THREADS => Err(Failure::Message(format!("--threads {n}: at most {MOST_THREADS}"))),
+        Some(n) => Ok(n),
+        None => Ok(num_cpus::get_physical().min(MOST_THREADS)),
+    }
+}
+
+fn warn(text: &str) {
+    super::tell(&format!("warning: {text}\n"));
+}
+
+fn cuda(index: usize, args: &DeviceArgs, profile: bool) -> Result<CudaExecutor, CudaError> {
+    let found = probe(index, &Search::from_environment(), Cache::from_environment(warn))?;
+    let options = CudaOptions { fuse: !args.no_fuse, profile, ..CudaOptions::default() };
+    Ok(CudaExecutor::new(Box::new(found.gpu), generate, options))
+}
+
+/// The executor that `--device` asks for, made before a run makes its folder; it measures each launch if `profile`.
+pub(super) fn executor(args: &DeviceArgs, profile: bool) -> Result<AnyExecutor, Failure> {
+    let threads = threads(args)?;
+    let cpu = || {
+        let options = CpuOptions { threads, fuse: !args.no_fuse, profile, ..CpuOptions::default() };
+        AnyExecutor::Cpu(CpuExecutor::new(options))
+    };
+    match asked(&args.device)? {
+        Asked::Cpu => Ok(cpu()),
+        Asked::Cuda(index) => match cuda(index, args, profile) {
+            Ok(exec) => Ok(AnyExecutor::Cuda(exec)),
+            Err(e) => Err(Failure::Message(format!("--device {}: {e}", args.device))),
+        },
+        Asked::Auto => match cuda(0, args, profile) {
+            Ok(exec) => Ok(AnyExecutor::Cuda(exec)),
+            Err(CudaError::NoDriver { .. } | CudaError::NoDevice(_)) => Ok(cpu()),
+            Err(e) => {
+                // A device that is there and cannot be used is worth a line.
+                super::tell(&format!("note: running on the CPU: {e}\n"));
+                Ok(cpu())
+            }
+        },
+    }
+}
