@@ -134,6 +134,11 @@ fn text(page: &Page) -> String {
         match (&without, &with) {
             (Ok(a), Ok(b)) => {
                 indented(&mut out, "What `ganc expand` makes of the example; + and - are the trick's doing.\n\n");
+                // Networks are shown where the trick changes them.
+                if a.networks != b.networks {
+                    indented(&mut out, &changes(&a.networks, &b.networks, Some(2)));
+                    out.push_str("    …\n\n");
+                }
                 indented(&mut out, &changes(&a.core, &b.core, None));
             }
             (Ok(_), Err(why)) => indented(&mut out, &format!("This version cannot expand it yet: {why}.")),
@@ -168,6 +173,8 @@ fn costs(without: &Cost, with: &Cost) -> String {
 struct Example {
     /// Its `train` in the core language.
     core: String,
+    /// Everything else in it.
+    networks: String,
     /// Of an iteration.
     cost: Cost,
 }
@@ -200,9 +207,10 @@ fn compiled(spec: &str) -> Result<Example, String> {
         Failure::Message(text) => text,
         Failure::Refused | Failure::Stopped => "it cannot be planned".into(),
     })?;
-    let mut file = core.to_file();
-    file.items.retain(|i| matches!(i.kind, ItemKind::Train(_)));
-    Ok(Example { core: syntax::print(&file), cost })
+    let (mut train, mut rest) = (core.to_file(), core.to_file());
+    train.items.retain(|i| matches!(i.kind, ItemKind::Train(_)));
+    rest.items.retain(|i| !matches!(i.kind, ItemKind::Train(_)));
+    Ok(Example { core: syntax::print(&train), networks: syntax::print(&rest), cost })
 }
 
 /// The lines of `new`, marked where they differ from `old` (a longest common subsequence); with `around`, only so many
@@ -271,12 +279,9 @@ mod tests {
             {
                 assert!(said.contains(part), "{}: {part}\n{said}", page.name);
             }
-            // A page of both has the layer in its example.
             let trick = TRICKS.iter().find(|t| t.name == page.name);
-            let works = match pages::layer(page.name) {
-                Some(layer) => layer.available,
-                None => trick.is_some_and(|t| t.apply.is_some()),
-            };
+            let layer = pages::layer(page.name).is_none_or(|s| s.available);
+            let works = layer && trick.is_none_or(|t| t.apply.is_some());
             let with = compiled(&page.spec(true));
             assert_eq!(with.is_ok(), works, "{}: {:?}", page.name, with.err());
         }
