@@ -30,6 +30,7 @@ mod lowered;
 mod metrics;
 mod model;
 mod pairs;
+mod precision;
 mod properties;
 mod random;
 mod stages;

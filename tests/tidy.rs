@@ -49,7 +49,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("report", &["graph"]),
     ("data", &["diag", "graph", "source"]),
     ("metrics", &["data", "graph"]),
-    ("build", &["data", "diag", "grad", "graph", "layers", "model", "source", "syntax"]),
+    ("build", &["data", "diag", "grad", "graph", "layers", "model", "passes", "source", "syntax"]),
     ("exec", &["codegen", "fuse", "graph", "passes", "plan"]),
     ("train", &["build", "data", "diag", "exec", "graph", "layers", "metrics", "report", "source"]),
     (

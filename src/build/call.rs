@@ -275,6 +275,9 @@ impl<'m> Builder<'m> {
         if let Some(mods) = mods {
             scope.mods = mods;
         }
+        if let Some(dtype) = scope.mods.precision {
+            scope.b.precisions.insert(path.clone(), dtype);
+        }
         let all_numbers = matches!(input, Some(layers::Value::Number(_)))
             && args
                 .iter()

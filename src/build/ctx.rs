@@ -5,7 +5,7 @@ use super::program::{BatchInput, DrawLine, LayerRow, TensorDecl};
 use super::value::{NetRef, Record, Value};
 use crate::data::{Pipeline, Schema};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::graph::{Graph, Name, NodeId, Op, Type};
+use crate::graph::{DType, Graph, Name, NodeId, Op, Type};
 use crate::layers::{Init, ParamRole};
 use crate::model::Model;
 use crate::model::consts::Consts;
@@ -106,6 +106,8 @@ pub(super) struct TrainCx<'m> {
     pub averages: Vec<Average>,
     /// Names that `grad` differentiates by.
     pub wrt: HashSet<String>,
+    /// What operands of products are rounded to; `None`: not at all.
+    pub precision: Option<DType>,
 }
 
 /// What has one value while an update, or an action, is evaluated.
@@ -306,6 +308,8 @@ pub(super) struct Builder<'m> {
     pub reached: HashSet<Name>,
     /// Networks that players update, each with the first such player.
     pub updated: BTreeMap<usize, Span>,
+    /// The same of layers that say so themselves, by path.
+    pub precisions: BTreeMap<String, Option<DType>>,
     /// Names of pictures.
     pub pictures: BTreeSet<String>,
     /// Names of evaluations, by `train`.
@@ -338,6 +342,7 @@ impl<'m> Builder<'m> {
             pending: BTreeSet::new(),
             reached: HashSet::new(),
             updated: BTreeMap::new(),
+            precisions: BTreeMap::new(),
             pictures: BTreeSet::new(),
             numbers: BTreeSet::new(),
         }

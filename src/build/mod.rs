@@ -10,6 +10,7 @@
 //! - `net`, `body`, `params`: applications, statements of bodies, parameters and their modifiers
 //! - `reference`: reference batches of virtual batch norms
 //! - `train`, `data`: players and their updates, draws
+//! - `precision`: fewer bits for products, scales of objectives in f16
 //! - `samples`, `overlay`, `evaluate`, `metric`: actions
 //! - `lints`: warnings about what was built
 //!
@@ -28,6 +29,7 @@ mod metric;
 mod net;
 mod overlay;
 mod params;
+mod precision;
 pub mod program;
 mod reference;
 mod sample;

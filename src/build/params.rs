@@ -7,7 +7,7 @@ use super::program::{Pretrained, TensorDecl};
 use super::value::Value;
 use crate::diag::Diagnostic;
 use crate::graph::philox;
-use crate::graph::{Dist, Graph, Name, NodeId, Type};
+use crate::graph::{DType, Dist, Graph, Name, NodeId, Type};
 use crate::layers::{Class, Init, LayerError, ParamRole, Reference, Scope, modifiers, table};
 use crate::source::Span;
 use crate::syntax::ast::{self, Expr, ExprKind, Modifier};
@@ -30,6 +30,8 @@ pub(super) struct Mods {
     pub equalized: Option<f64>,
     /// `share(PATH)`
     pub share: Option<String>,
+    /// `precision(dtype)`: what operands of products are rounded to.
+    pub precision: Option<Option<DType>>,
 }
 
 /// What a layer asks of its surroundings.
@@ -103,14 +105,9 @@ impl<'m> Builder<'m> {
                     "equalized" => mods.equalized = Some(bound.positive("lr")?),
                     "precision" => {
                         let w = bound.word("dtype")?;
-                        if w != "f32" {
-                            self.report(
-                                Diagnostic::warning(
-                                    "W0454",
-                                    format!("`precision({w})` is computed in f32 by this version"),
-                                )
-                                .at(span, "has no effect yet"),
-                            );
+                        mods.precision = Some(super::precision::operands(&w));
+                        if w == "tf32" {
+                            self.warn_tf32("precision(tf32)", span);
                         }
                     }
                     _ => {}

@@ -108,7 +108,7 @@ impl<'m> Builder<'m> {
         }
     }
 
-    fn word(&mut self, plan: &Plan<'m>, which: Setting, words: &[&str]) -> Option<(String, Span)> {
+    pub fn word(&mut self, plan: &Plan<'m>, which: Setting, words: &[&str]) -> Option<(String, Span)> {
         let &(e, _) = plan.settings.get(&(which as u8))?;
         match &e.kind {
             ExprKind::Name(n) if words.contains(&n.as_str()) => Some((n.clone(), e.span)),
@@ -161,14 +161,7 @@ impl<'m> Builder<'m> {
         self.train.batch = batch;
         let seed = self.setting(&plan, Setting::Seed, (0, 1 << 53), "seed").map_or(0, |s| s.0);
         let steps = self.steps(&plan, batch, head).unwrap_or(1);
-        if let Some((w, span)) = self.word(&plan, Setting::Precision, &["f32", "tf32", "bf16", "f16"])
-            && w != "f32"
-        {
-            self.report(
-                Diagnostic::warning("W0454", format!("`precision {w}` is computed in f32 by this version"))
-                    .at(span, "has no effect yet"),
-            );
-        }
+        self.read_precision(&plan);
         let simultaneous = self
             .word(&plan, Setting::Order, &["sequential", "simultaneous"])
             .is_some_and(|(w, _)| w == "simultaneous");
@@ -472,7 +465,7 @@ impl<'m> Builder<'m> {
         let states: Vec<_> = self.gx.states.iter().map(|(n, &v)| (format!("state:{n}").into(), v)).collect();
         let gx = std::mem::replace(&mut self.gx, Gx::new());
         let outputs: Vec<_> = params.into_iter().chain(states).chain(outputs).collect();
-        let graph = super::extract::extract(&gx.graph, &outputs);
+        let graph = self.in_precision(super::extract::extract(&gx.graph, &outputs));
         Some(Iteration { mask, graph, inputs: gx.inputs, fresh: gx.fresh })
     }
 
@@ -529,7 +522,8 @@ impl<'m> Builder<'m> {
             names.extend(self.nets[n].params.iter().filter(|x| !names.contains(*x)).cloned().collect::<Vec<_>>());
         }
         let wrt: Vec<NodeId> = names.iter().map(|n| self.param_value(n)).collect();
-        let found = crate::grad::grad(&mut self.gx.graph, loss, None, &wrt);
+        let scale = self.needs_scale().then(|| self.loss_scale(&p.name.name));
+        let found = crate::grad::grad(&mut self.gx.graph, loss, scale, &wrt);
         if total.is_some() {
             self.warn_unreached(p, &names, &found);
         }
@@ -537,8 +531,7 @@ impl<'m> Builder<'m> {
         for &n in &p.nets {
             self.updated.entry(n).or_insert(p.name.span);
         }
-        let grads =
-            found.iter().zip(&wrt).map(|(d, &w)| d.unwrap_or_else(|| self.gx.graph.zeros_like(w))).collect();
+        let grads = self.unscaled(&found, &wrt, scale);
         Some((loss, names, grads))
     }
 
@@ -582,6 +575,7 @@ impl<'m> Builder<'m> {
         let using = p.using?;
         let spec = self.optimiser(p, using)?;
         let mut grads = grads.to_vec();
+        let scaled = self.needs_scale().then(|| self.move_scale(&p.name.name, &grads));
         if let Some(c) = spec.clip_norm {
             grads = optimiser::clip_norm(&mut self.gx.graph, &grads, c);
         }
@@ -590,6 +584,7 @@ impl<'m> Builder<'m> {
         let mut t = g.cast(iteration, DType::F32);
         t = g.scale(t, p.repeat as f64);
         t = g.offset(t, r as f64 + 1.0 - p.repeat as f64);
+        t = scaled.as_ref().map_or(t, |s| s.t);
         let lr = spec.lr_node(g);
         let index = self.train.index;
         let prefix = if index == 0 { "opt:".to_string() } else { format!("opt{}:", index + 1) };
@@ -605,7 +600,10 @@ impl<'m> Builder<'m> {
             }
             let origin = crate::graph::Origin { span: using.span, path: (&**name).into(), order: 0 };
             let before = self.gx.graph.set_origin(origin);
-            let (value, next) = optimiser::step(&mut self.gx.graph, &spec, param, grad, &old, t, lr);
+            let (mut value, mut next) = optimiser::step(&mut self.gx.graph, &spec, param, grad, &old, t, lr);
+            if let Some(s) = &scaled {
+                s.or_stay(&mut self.gx.graph, (&mut value, param), (&mut next, &old));
+            }
             // What comes later sees the new value as a constant: only its own player differentiates by it.
             let value = self.gx.graph.stop(value);
             self.gx.graph.set_origin(before);

@@ -4,16 +4,21 @@
 //! copies the nodes that the outputs need into a new graph through the builder, so the builder's simplifications
 //! apply on the way, and every node keeps the origin of the node it replaces. Values change by rounding at most.
 //! Passes run after all gradients have been taken: `stop` is an identity by then and is removed.
+//!
+//! [`precision()`] is another matter: it changes values, because the spec asks for it, and `build` applies it, so that
+//! every executor runs the same graph.
 
 mod dce;
 mod fold;
 pub mod layout;
+mod precision;
 mod rebuild;
 mod renumber;
 mod simplify;
 
 pub use dce::dce;
 pub use fold::fold;
+pub use precision::precision;
 pub use rebuild::{emit, rewrite};
 pub use renumber::renumber;
 pub use simplify::simplify;

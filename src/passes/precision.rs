@@ -1,0 +1,88 @@
+//! Products in fewer bits: casts before the operands of matrix products and convolutions (mixed precision,
+//! Micikevicius et al. 2018).
+//!
+//! What is multiplied is rounded, sums and results stay f32; so do parameters, statistics, reductions, losses and all
+//! other arithmetic. A cast stands below views (reshapes, permutes, slices), so that one rounded copy serves every
+//! product that reads the tensor, forward and backward; where only products read a value, fusion lets nothing but the
+//! copy reach memory. Products with a vector (power iterations of spectral normalisation) stay f32: they are all
+//! reading, and their errors add up.
+
+use super::{emit, rewrite};
+use crate::graph::{DType, Graph, NodeId, Op};
+
+/// Rounds operands of products to what `choice` gives for the layer path of the product; `None` leaves it.
+pub fn precision(g: &Graph, choice: &dyn Fn(&str) -> Option<DType>) -> Graph {
+    rewrite(g, |new, node, mut args| {
+        let product =
+            matches!(node.op, Op::Contract(_) | Op::ConvFwd(_) | Op::ConvDataGrad(_) | Op::ConvWeightGrad(_));
+        let full = |&a: &NodeId| new.ty(a).rank() >= 2 && new.ty(a).dtype == DType::F32;
+        if product
+            && args.iter().all(full)
+            && let Some(dtype) = choice(&new.current_origin().path)
+        {
+            args.iter_mut().for_each(|a| *a = rounded(new, *a, dtype));
+        }
+        emit(new, node, &args)
+    })
+}
+
+/// A value rounded, by a cast below its views.
+fn rounded(g: &mut Graph, n: NodeId, dtype: DType) -> NodeId {
+    let mut view = g.node(n).clone();
+    let is_view = matches!(
+        view.op,
+        Op::Reshape | Op::Permute(_) | Op::Broadcast | Op::Slice { .. } | Op::Reverse(_) | Op::Stop
+    );
+    if !is_view {
+        return g.cast(n, dtype);
+    }
+    let inner = rounded(g, view.args[0], dtype);
+    view.ty.dtype = dtype;
+    emit(g, &view, &[inner])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::precision;
+    use crate::graph::DType;
+    use crate::graph::text::{parse, print};
+    use crate::graph::verify::assert_verified;
+
+    #[test]
+    fn casts_stand_below_views_and_are_shared() {
+        let g = parse(
+            r#"
+            %0: f32[4,6] = input "x"
+            %1: f32[3,6] = param "D.fc.weight"
+            %2: f32[6,3] = permute %1 perm=[1,0]
+            %3: f32[4,3] = contract %0, %2 contracted=[1:0] ; D.fc
+            %4: f32[4,3] = tanh %3 ; D.act
+            %5: f32[3,6] = contract %4, %0 contracted=[0:0] ; D.fc ^1
+            %6: f32[3,3] = contract %5, %5 contracted=[1:1] ; D.last
+            %7: f32[6] = param "v"
+            %8: f32[3] = contract %1, %7 contracted=[1:0] ; D.fc
+            output "y" %6
+            output "z" %8
+            "#,
+        );
+        let g = precision(&g.unwrap(), &|path| (path != "D.last").then_some(DType::Bf16));
+        assert_verified(&g, "precision");
+        insta::assert_snapshot!(print(&g), @r#"
+        %0: f32[4,6] = input "x"
+        %1: f32[3,6] = param "D.fc.weight"
+        %2: f32[6,3] = permute %1 perm=[1,0]
+        %3: bf16[4,6] = cast %0                                         ; D.fc
+        %4: bf16[3,6] = cast %1                                         ; D.fc
+        %5: bf16[6,3] = permute %4 perm=[1,0]                           ; D.fc
+        %6: f32[4,3] = contract %3, %5 contracted=[1:0]                 ; D.fc
+        %7: f32[4,3] = tanh %6                                          ; D.act
+        %8: bf16[4,3] = cast %7                                         ; D.fc ^1
+        %9: f32[3,6] = contract %8, %3 contracted=[0:0]                 ; D.fc ^1
+        %10: f32[3,3] = contract %9, %9 contracted=[1:1]                ; D.last
+        %11: f32[6] = param "v"
+        %12: f32[3] = contract %1, %11 contracted=[1:0]                 ; D.fc
+        output "y" %10
+        output "z" %12
+        "#);
+    }
+}
