@@ -17,8 +17,8 @@ struct Run<E: Executor> {
 
 impl<E: Executor> Run<E> {
     fn new(c: &Compiled, mut exec: E) -> Self {
-        initialise(c, &mut exec, 7, None);
-        initialise(c, &mut exec, 7, Some(0));
+        initialise(c, &mut exec, 7, None).expect("starts");
+        initialise(c, &mut exec, 7, Some(0)).expect("starts");
         let program = exec.compile(&c.trains[0].iterations[0].graph).expect("it compiles");
         Run { exec, program, iteration: 0 }
     }
@@ -34,7 +34,8 @@ impl<E: Executor> Run<E> {
     }
 
     fn get(&self, name: &str) -> Vec<f64> {
-        self.exec.fetch(name).unwrap_or_else(|| panic!("no `{name}`")).to_f64()
+        let t = self.exec.fetch(name).expect("it is there");
+        t.unwrap_or_else(|| panic!("no `{name}`")).to_f64()
     }
 }
 
@@ -138,7 +139,9 @@ fn an_overflow_skips_the_update_and_halves_the_scale() {
 fn the_scale_doubles_after_2000_updates() {
     let c = steep();
     let mut run = Run::new(&c, cpu());
-    let set = |run: &mut Run<CpuExecutor>, name: &str, v: f32| run.exec.store(name, &HostTensor::f32([], vec![v]));
+    let set = |run: &mut Run<CpuExecutor>, name: &str, v: f32| {
+        run.exec.store(name, &HostTensor::f32([], vec![v])).expect("it is kept");
+    };
     set(&mut run, "opt:G.scale", 1024.0);
     set(&mut run, "opt:G.good", 1998.0);
     run.step();
