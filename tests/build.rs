@@ -121,7 +121,7 @@ fn specs_build() {
 }
 
 /// The graph with the noise of these streams given as inputs.
-fn with_noise_given(g: &Graph, streams: &BTreeMap<u64, String>) -> Graph {
+pub fn with_noise_given(g: &Graph, streams: &BTreeMap<u64, String>) -> Graph {
     let mut out = Graph::new();
     let mut map: Vec<NodeId> = Vec::new();
     for node in g.nodes() {

@@ -158,6 +158,33 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     assert_eq!(steps(&cut), 120, "the log of a resumed run has each step once");
 }
 
+/// Buffers, snapshots, means and averages are in the checkpoints: a run cut between two of them goes on with the same
+/// bytes.
+#[test]
+fn state_of_tricks_resumes_to_the_same_bytes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
+    ok(&["run", s(&spec("kept.gan")), "--out", s(&whole), "--quiet"]);
+    ok(&["run", s(&spec("kept.gan")), "--out", s(&cut), "--quiet"]);
+    let names: Vec<String> = {
+        let bytes = last(&whole).1;
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a checkpoint");
+        tensors.names().into_iter().map(str::to_string).collect()
+    };
+    for kept in ["replay:", "past:", "drift:", "ema:", "opt:"] {
+        assert!(names.iter().any(|n| n.contains(kept)), "{kept} is in no checkpoint: {names:?}");
+    }
+    // What the last three checkpoints hold is forgotten, so that the run goes on from the first.
+    for step in [26, 39, 52] {
+        for ending in ["json", "safetensors"] {
+            let file = cut.join(format!("checkpoints/0-{step:08}.{ending}"));
+            fs::remove_file(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        }
+    }
+    ok(&["run", "--resume", s(&cut), "--quiet", "--threads", "2"]);
+    assert!(last(&whole) == last(&cut));
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_stops() {

@@ -9,9 +9,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Refused by this version for a trick, and the code that says so.
-const REFUSED: [(&str, &str); 1] = [("unrolled_ring.gan", "E0490")];
-
 fn summary(path: &Path) -> String {
     let compiled = compile_file(path).unwrap_or_else(|e| panic!("{e}"));
     let mut out = String::new();
@@ -79,13 +76,7 @@ fn examples() {
 #[test]
 fn bench_specs_compile() {
     for path in specs("tests/bench") {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match (compile_file(&path), REFUSED.iter().find(|r| r.0 == name)) {
-            (Ok(_), None) => {}
-            (Err(e), Some((_, code))) if e.contains(code) => {}
-            (Err(e), _) => panic!("{e}"),
-            (Ok(_), Some(_)) => panic!("{name} compiles now: take it off the list"),
-        }
+        compile_file(&path).unwrap_or_else(|e| panic!("{e}"));
     }
 }
 

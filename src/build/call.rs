@@ -5,7 +5,7 @@ use super::expr::Env;
 use super::net::Step;
 use super::program::LayerRow;
 use super::text;
-use super::value::{NetRef, Value, common, shape_text};
+use super::value::{NetRef, Value, View, common, shape_text};
 use crate::diag::Diagnostic;
 use crate::graph::{Op, Origin};
 use crate::layers::args::{Bound, Slot, bind_names};
@@ -92,7 +92,11 @@ impl<'m> Builder<'m> {
         span: Span,
     ) -> Value {
         if let Some(index) = self.model.networks.iter().position(|n| n.name.name == name) {
-            return self.apply_args(env, &NetRef { index, ..NetRef::default() }, input, args, span);
+            let net = match &env.net {
+                Some(outer) => outer.app.net.inner(index),
+                None => NetRef { index, ..NetRef::default() },
+            };
+            return self.apply_args(env, &net, input, args, span);
         }
         if let Some(Value::Net(net)) = input.is_some().then(|| self.local(env, name)).flatten() {
             return self.apply_args(env, &net, input, args, span);
@@ -122,7 +126,7 @@ impl<'m> Builder<'m> {
             return self.unavailable(name, name_span);
         }
         match name {
-            "stop" | "grad" | "eval" | "ema" | "params" => {
+            "stop" | "grad" | "eval" | "ema" | "params" | "unroll" | "drift" | "past" | "fresh" | "joint" => {
                 return self.special(env, name, input, args, span);
             }
             "overlay" if self.moment.tag == "samples" => {
@@ -130,6 +134,12 @@ impl<'m> Builder<'m> {
                     return Value::Error;
                 };
                 return self.overlay(env, input, rest, span);
+            }
+            "replay" => {
+                let Some((input, rest)) = self.take_input(env, name, input, args, span) else {
+                    return Value::Error;
+                };
+                return self.replay(env, input, rest, span);
             }
             "sweep" | "overlay" => {
                 return self.error("E0207", name_span, format!("`{name}` stands in `samples` only"), "not here");
@@ -231,6 +241,17 @@ impl<'m> Builder<'m> {
         with: &'m [Modifier],
         span: Span,
     ) -> Value {
+        let joint = env.net.as_ref().is_some_and(|n| n.app.net.joint.is_some());
+        if joint && sig.batch && !matches!(sig.name, "batch_norm" | "conditional_batch_norm") {
+            return self.report(
+                Diagnostic::error(
+                    "E0467",
+                    format!("`{}` would compare the batches of `joint` with each other", sig.name),
+                )
+                .at(span, "it crosses the batch")
+                .help("only batch norms share statistics; apply the network to each batch by itself"),
+            );
+        }
         let naming = env.net.as_mut().and_then(|n| if sig.class == Class::Layer { None } else { n.naming.take() });
         let bound = self.bind(env, sig, args, span);
         let input = match input {
@@ -368,7 +389,12 @@ impl<'m> Builder<'m> {
         match name {
             "eval" => Value::Net(NetRef { eval: true, ..net }),
             "ema" => self.average(env, net, rest, span),
-            _ => self.params_of(&net),
+            "unroll" => self.unroll(env, net, rest, span),
+            "past" => self.past(env, net, rest, span),
+            "drift" => self.drift(&net, span),
+            "fresh" => self.fresh(env, net, span),
+            "joint" => self.joint(net, rest, span),
+            _ => self.params_of(&net, span),
         }
     }
 
@@ -429,17 +455,21 @@ impl<'m> Builder<'m> {
             }
         };
         let _ = span;
-        Value::Net(NetRef { ema: Some(at), ..net })
+        Value::Net(NetRef { view: View::Average(at), ..net })
     }
 
-    /// `params(G)`: all parameters, one after the other.
-    fn params_of(&mut self, net: &NetRef) -> Value {
+    /// `params(G)`: all parameters as this view of the network has them, one after the other.
+    fn params_of(&mut self, net: &NetRef, span: Span) -> Value {
         self.check_network(net.index);
         let names = self.nets[net.index].params.clone();
+        if names.is_empty() && !self.nets[net.index].broken {
+            let name = &self.model.networks[net.index].name.name;
+            return self.error("E0303", span, format!("`{name}` has no parameters"), "nothing to take");
+        }
         let mut parts = Vec::new();
         for n in &names {
-            let mut v = self.param_value(n);
-            if net.stop {
+            let mut v = self.viewed(net, n);
+            if net.is_fixed() {
                 v = self.gx.graph.stop(v);
             }
             let count = self.gx.graph.ty(v).elements();

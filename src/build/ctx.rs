@@ -2,10 +2,12 @@
 
 use super::net::Statistics;
 use super::program::{BatchInput, DrawLine, LayerRow, TensorDecl};
+use super::train::PlayerCx;
 use super::value::{NetRef, Record, Value};
 use crate::data::{Pipeline, Schema};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::graph::{DType, Graph, Name, NodeId, Op, Type};
+use crate::layers::optimiser::OptimiserSpec;
 use crate::layers::{Init, ParamRole};
 use crate::model::Model;
 use crate::model::consts::Consts;
@@ -49,6 +51,8 @@ pub(super) struct NetMeta {
     pub reference: Option<usize>,
     /// First layer that crosses the batch.
     pub crosses: Option<String>,
+    /// Networks that it applies.
+    pub applies: BTreeSet<usize>,
 }
 
 /// An averaged network of a `train`.
@@ -62,6 +66,49 @@ pub(super) struct Average {
     pub start: usize,
     /// Prefix of its state tensors.
     pub prefix: String,
+}
+
+/// Snapshots of a network of a `train`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Past {
+    /// Which network.
+    pub network: usize,
+    /// How many are kept.
+    pub keep: usize,
+    /// Iterations between them.
+    pub every: usize,
+    /// Period of swaps and how many iterations of each: `None` if it always stands in.
+    pub swap: Option<(usize, usize)>,
+    /// Prefix of its snapshots.
+    pub prefix: String,
+    /// Prefix of its counters.
+    pub counters: String,
+}
+
+impl Past {
+    /// State that holds all snapshots of a parameter: `[keep, …]`.
+    pub fn table(&self, param: &Name) -> Name {
+        format!("{}{param}", self.prefix).into()
+    }
+
+    /// State that counts: `age` since the last snapshot, the `next` slot, slots `held`, and for swaps the place in
+    /// the period (`turn`) and the slot that stands in (`pick`).
+    pub fn counter(&self, word: &str) -> Name {
+        format!("{}.{word}", self.counters).into()
+    }
+}
+
+/// What `unroll` was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ahead {
+    /// Player whose updates are made.
+    pub player: usize,
+    /// How many.
+    pub steps: usize,
+    /// Its optimiser, unless its own.
+    pub using: Option<OptimiserSpec>,
+    /// No path through the updates.
+    pub first: bool,
 }
 
 /// A drawn name.
@@ -102,12 +149,25 @@ pub(super) struct TrainCx<'m> {
     pub lines: Vec<(usize, Option<usize>, DrawLine)>,
     /// Networks whose reference batches it needs.
     pub references: BTreeSet<usize>,
+    /// Its players.
+    pub players: Rc<[PlayerCx<'m>]>,
     /// Averaged networks.
     pub averages: Vec<Average>,
+    /// Networks whose drift is taken.
+    pub drifts: BTreeSet<usize>,
+    /// Networks of which snapshots are kept.
+    pub pasts: Vec<Past>,
     /// Names that `grad` differentiates by.
     pub wrt: HashSet<String>,
     /// What operands of products are rounded to; `None`: not at all.
     pub precision: Option<DType>,
+}
+
+impl TrainCx<'_> {
+    /// How much is kept of networks beside their parameters.
+    pub fn kept(&self) -> usize {
+        self.averages.len() + self.drifts.len() + self.pasts.len()
+    }
 }
 
 /// What has one value while an update, or an action, is evaluated.
@@ -115,6 +175,10 @@ pub(super) struct TrainCx<'m> {
 pub(super) struct Moment<'m> {
     /// Distinguishes its noise: `D.0`, `samples1`.
     pub tag: String,
+    /// Players whose objectives are under evaluation: the one that updates, then those that it looks ahead at.
+    pub chain: Vec<usize>,
+    /// Networks some steps ahead, as found so far: what was asked, and its place in [`Gx::ahead`].
+    pub ahead: Vec<(Ahead, usize)>,
     /// A player's update (train mode), else an action.
     pub update: bool,
     /// `mean` and metrics run over many chunks.
@@ -143,6 +207,28 @@ pub(super) struct Moment<'m> {
     pub numbers: Option<Vec<String>>,
     /// Draws vary along this many rows or columns of a picture only: (rows, columns, what varies).
     pub grid: Option<super::samples::Grid>,
+}
+
+impl<'m> Moment<'m> {
+    /// Round `r` of the update of a player.
+    pub fn of_update(index: usize, p: &PlayerCx<'m>, r: usize) -> Self {
+        Self {
+            tag: format!("{}.{r}", p.name.name),
+            chain: vec![index],
+            update: true,
+            batch: p.batch,
+            lets: p.lets.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What noise functions of `train` are named after: virtual updates have noise of their own, the same in each.
+    pub fn place(&self) -> String {
+        match self.chain.get(1..) {
+            Some(ahead @ [_, ..]) => format!("{}>{ahead:?}", self.tag),
+            _ => self.tag.clone(),
+        }
+    }
 }
 
 /// Identity of an application.
@@ -185,6 +271,14 @@ pub(super) struct Gx {
     pub draws: HashMap<(String, usize), Value>,
     /// Minibatch inputs.
     pub inputs: Vec<BatchInput>,
+    /// The `every` lines that count: one bit each.
+    pub mask: u64,
+    /// Updates that each player has made.
+    pub done: BTreeMap<usize, usize>,
+    /// Parameters some updates ahead.
+    pub ahead: Vec<BTreeMap<Name, NodeId>>,
+    /// Exchanges with buffers: place and samples, and what came back.
+    pub replays: HashMap<(Name, Vec<NodeId>), Vec<NodeId>>,
     /// Minibatches that each line used.
     pub fresh: Vec<usize>,
     /// Class of each node where `stop` does not count.
@@ -415,9 +509,17 @@ impl<'m> Builder<'m> {
         self.declare(TensorDecl { name: name.clone(), ty, trained: false, init, role: ParamRole::Plain, reset });
     }
 
-    /// A number for the present values of a network's parameters: equal if all are the same nodes.
+    /// A number for the present values of the parameters of a network and of those that it applies: equal if all are
+    /// the same nodes.
     pub fn version(&mut self, net: usize) -> u32 {
-        let names = self.nets[net].params.clone();
+        let mut all = vec![net];
+        let mut next = 0;
+        while let Some(&n) = all.get(next) {
+            let inner: Vec<usize> = self.nets[n].applies.iter().copied().filter(|i| !all.contains(i)).collect();
+            all.extend(inner);
+            next += 1;
+        }
+        let names: Vec<Name> = all.iter().flat_map(|&n| self.nets[n].params.clone()).collect();
         let nodes: Vec<NodeId> = names.iter().map(|n| self.param_value(n)).collect();
         let next = self.gx.versions.len() as u32;
         *self.gx.versions.entry(nodes).or_insert(next)
@@ -448,7 +550,7 @@ impl<'m> Builder<'m> {
             self.report(
                 Diagnostic::error("E0455", "the program is too large")
                     .at(span, format!("with this, one graph has more than {MAX_NODES} operations"))
-                    .help("lower the counts of `repeat`, or the number of layers"),
+                    .help("lower the counts of `repeat`, `steps` of `unroll`, or the number of layers"),
             );
             return false;
         }

@@ -9,7 +9,8 @@
 //! - `expr`, `call`, `arith`: expressions, calls, operators
 //! - `net`, `body`, `params`: applications, statements of bodies, parameters and their modifiers
 //! - `reference`: reference batches of virtual batch norms
-//! - `train`, `data`: players and their updates, draws
+//! - `train`, `iteration`, `data`: settings and players, their updates, draws
+//! - `unroll`, `kept`, `replay`, `joint`: functions with state, and of several batches
 //! - `precision`: fewer bits for products, scales of objectives in f16
 //! - `samples`, `overlay`, `evaluate`, `metric`: actions
 //! - `lints`: warnings about what was built
@@ -24,6 +25,9 @@ mod data;
 mod evaluate;
 mod expr;
 mod extract;
+mod iteration;
+mod joint;
+mod kept;
 mod lints;
 mod metric;
 mod net;
@@ -32,10 +36,12 @@ mod params;
 mod precision;
 pub mod program;
 mod reference;
+mod replay;
 mod sample;
 mod samples;
 mod text;
 mod train;
+mod unroll;
 mod value;
 
 pub use ctx::Schemas;

@@ -4,7 +4,7 @@ use super::ctx::{AppKey, Builder};
 use super::expr::Env;
 use super::params::Mods;
 use super::text;
-use super::value::{NetRef, Record, Value, shape_text};
+use super::value::{NetRef, Record, Value, View, shape_text};
 use crate::diag::Diagnostic;
 use crate::graph::{NodeId, Type};
 use crate::layers::{Kind, Tensor};
@@ -102,6 +102,9 @@ impl<'m> Builder<'m> {
         args: &'m [Arg],
         span: Span,
     ) -> Value {
+        if net.joint.is_some() && env.net.is_none() {
+            return self.apply_joint(env, net, input, args, span);
+        }
         let Some(args) = self.arguments(env, net.index, input, args, span) else { return Value::Error };
         match self.apply(net, args) {
             Some(r) => Value::Record(r),
@@ -244,6 +247,9 @@ impl<'m> Builder<'m> {
 
     /// Applies a checked network to checked arguments, or finds the equal application.
     pub fn apply(&mut self, net: &NetRef, args: Vec<Tensor>) -> Option<Rc<Record>> {
+        if let (Some(outer), true) = (self.checking, self.inside.last().is_some_and(|&i| i != net.index)) {
+            self.nets[outer].applies.insert(net.index);
+        }
         let training = self.moment.update && !net.eval;
         let key = AppKey {
             net: net.clone(),
@@ -260,7 +266,8 @@ impl<'m> Builder<'m> {
             args: key.args.iter().map(|&a| self.gx.canonical(a)).collect(),
             ..key.clone()
         };
-        let count = training && self.gx.counted.insert(canonical);
+        // Other views of a network leave the statistics as they are.
+        let count = training && net.view == View::Present && self.gx.counted.insert(canonical);
         let before = self.gx.graph.current_origin().clone();
         // Statistics of the reference batch come first; a network's check is its own reference.
         let reference = match self.nets[net.index].reference {
@@ -474,7 +481,7 @@ impl<'m> Builder<'m> {
 }
 
 /// `G(z: [100]) …`
-fn signature(decl: &Network) -> String {
+pub(super) fn signature(decl: &Network) -> String {
     let parts: Vec<String> = decl
         .inputs
         .iter()

@@ -4,11 +4,11 @@ use super::ctx::{Builder, MAX_ELEMENTS, elements};
 use super::expr::Env;
 use super::net::App;
 use super::program::{Pretrained, TensorDecl};
-use super::value::Value;
+use super::value::{NetRef, Value, View};
 use crate::diag::Diagnostic;
 use crate::graph::philox;
 use crate::graph::{DType, Dist, Graph, Name, NodeId, Type};
-use crate::layers::{Class, Init, LayerError, ParamRole, Reference, Scope, modifiers, table};
+use crate::layers::{Class, Init, JointStatistics, LayerError, ParamRole, Reference, Scope, modifiers, table};
 use crate::source::Span;
 use crate::syntax::ast::{self, Expr, ExprKind, Modifier};
 use std::rc::Rc;
@@ -267,26 +267,32 @@ impl<'m> Builder<'m> {
                 reset: None,
             });
         }
-        let raw = self.viewed(app, &full);
+        let raw = self.viewed(&app.net, &full);
         let value = match role {
             ParamRole::Weight { out_axis, fan_in, .. } => {
                 self.modified(app, mods, &full, raw, out_axis, fan_in, shape)
             }
             _ => raw,
         };
-        if app.net.stop || app.net.ema.is_some() { self.gx.graph.stop(value) } else { value }
+        if app.net.is_fixed() { self.gx.graph.stop(value) } else { value }
     }
 
-    /// The value of a parameter that an application sees.
-    fn viewed(&mut self, app: &App, full: &Name) -> NodeId {
-        match app.net.ema {
-            None => self.param_value(full),
-            Some(i) => {
+    /// The value of a parameter that this view of a network has.
+    pub fn viewed(&mut self, net: &NetRef, full: &Name) -> NodeId {
+        match net.view {
+            View::Present => self.param_value(full),
+            View::Average(i) => {
                 let prefix = self.train.averages[i].prefix.clone();
                 let name: Name = format!("{prefix}{full}").into();
                 let ty = self.decl(full).map(|d| d.ty.clone()).unwrap_or_else(|| Type::f32([]));
                 self.state_value(&name, &ty)
             }
+            View::Past(i) => self.snapshot(i, full),
+            View::Ahead(i) => match self.gx.ahead[i].get(full) {
+                Some(&value) => value,
+                // Of a network within this one that its player does not update.
+                None => self.param_value(full),
+            },
         }
     }
 
@@ -307,7 +313,7 @@ impl<'m> Builder<'m> {
         let out = shape[out_axis];
         if mods.weight_norm {
             let gain: Name = format!("{full}.gain").into();
-            let value = self.viewed(app, &gain);
+            let value = self.viewed(&app.net, &gain);
             return modifiers::weight_norm(&mut self.gx.graph, raw, value, out_axis);
         }
         let Some(iterations) = mods.spectral else { return raw };
@@ -319,8 +325,9 @@ impl<'m> Builder<'m> {
         let ty = Type::f32([out]);
         self.declare_state(&name, ty.clone(), Init::Normal { mean: 0.0, std: 1.0 }, None);
         let u = self.state_value(&name, &ty);
-        let advances = self.moment.update && !app.net.eval && app.net.ema.is_none();
-        let iterations = if advances { iterations } else { 0 };
+        let trains = self.moment.update && !app.net.eval && !matches!(app.net.view, View::Average(_));
+        let advances = trains && app.net.view == View::Present;
+        let iterations = if trains { iterations } else { 0 };
         let result = modifiers::spectral_norm(&mut self.gx.graph, raw, u, out_axis, iterations);
         if advances {
             self.gx.states.insert(name.clone(), result.u);
@@ -403,15 +410,22 @@ impl Scope for LayerScope<'_, '_> {
         self.b.gx.iteration()
     }
 
+    fn statistics(&self) -> JointStatistics {
+        self.app.as_ref().and_then(|a| a.net.joint).unwrap_or(JointStatistics::Joint)
+    }
+
     fn noise(&mut self, dist: Dist, shape: &[usize]) -> NodeId {
         self.noises += 1;
         let fresh = match &self.app {
             // As fresh as the arguments, whatever the parameters have become.
             Some(app) => {
                 let parts: Vec<u64> = app.args.iter().map(|&a| self.b.gx.structural(a)).collect();
-                format!("{parts:x?}")
+                match &app.net.fresh {
+                    Some(place) => format!("{parts:x?} {place}"),
+                    None => format!("{parts:x?}"),
+                }
             }
-            None => self.b.moment.tag.clone(),
+            None => self.b.moment.place(),
         };
         let name = match (self.draw, self.noises) {
             (true, 1) => self.path.clone(),

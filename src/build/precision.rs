@@ -88,6 +88,11 @@ impl<'m> Builder<'m> {
         self.scalar_state(player, "scale", SCALE).1
     }
 
+    /// Updates of a player that took place, where its gradients are scaled.
+    pub fn updates_made(&mut self, player: &str) -> NodeId {
+        self.scalar_state(player, "updates", 0.0).1
+    }
+
     /// Gradients by `wrt` of the objective itself, of those that are `found` of the scaled one.
     pub fn unscaled(&mut self, found: &[Option<NodeId>], wrt: &[NodeId], scale: Option<NodeId>) -> Vec<NodeId> {
         let g = &mut self.gx.graph;

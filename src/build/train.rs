@@ -1,14 +1,10 @@
-//! The iteration of a `train`: players' updates as one pure function.
+//! A `train`: its settings, players and actions read, and one graph built for each variant of its iteration.
 
-use super::ctx::{Builder, Gx, Moment, TrainCx};
+use super::ctx::{Builder, Moment, TrainCx};
 use super::expr::Env;
-use super::program::{Every, Iteration, TrainProgram};
-use super::text;
-use super::value::{Value, describe};
+use super::program::{Every, TrainProgram};
+use super::value::Value;
 use crate::diag::Diagnostic;
-use crate::graph::{Binary, DType, Name, NodeId};
-use crate::layers::optimiser::{self, OptimiserSpec};
-use crate::layers::{Class, Kind, table};
 use crate::model::walk;
 use crate::source::Span;
 use crate::syntax::ast::{self, Expr, ExprKind, Ident, Player, PlayerLineKind, Setting, TrainStmt, TrainStmtKind};
@@ -23,15 +19,22 @@ const MAX_BATCH: u64 = 1 << 24;
 const MAX_STEPS: u64 = u32::MAX as u64;
 
 /// A player as it is written.
+#[derive(Clone, Debug)]
 pub(super) struct PlayerCx<'m> {
-    name: &'m Ident,
-    nets: Vec<usize>,
-    lets: Vec<(&'m [Ident], &'m Expr)>,
+    /// Its name.
+    pub name: &'m Ident,
+    /// Networks that it updates.
+    pub nets: Vec<usize>,
+    /// Its lets.
+    pub lets: Vec<(&'m [Ident], &'m Expr)>,
     /// Objective, its period's bit and period.
-    terms: Vec<(&'m Expr, Option<(usize, u64)>)>,
-    using: Option<&'m Expr>,
-    repeat: usize,
-    batch: usize,
+    pub terms: Vec<(&'m Expr, Option<(usize, u64)>)>,
+    /// Its optimiser.
+    pub using: Option<&'m Expr>,
+    /// Updates in an iteration.
+    pub repeat: usize,
+    /// Samples in a minibatch.
+    pub batch: usize,
 }
 
 /// A `train`'s statements, sorted.
@@ -172,18 +175,20 @@ impl<'m> Builder<'m> {
                 players.push(p);
             }
         }
+        self.train.players = players.into();
         let every = self.every(&plan);
-        let masks = self.masks(&periods, steps, &players)?;
+        let masks = self.masks(&periods, steps)?;
         let mut iterations = Vec::new();
         for _ in 0..2 {
-            let averages = self.train.averages.len();
-            iterations = masks.iter().filter_map(|&m| self.iteration(&players, m, simultaneous)).collect();
-            // An average that a player itself uses is known only now.
-            if averages == self.train.averages.len() || self.fatal {
+            let kept = self.train.kept();
+            iterations = masks.iter().filter_map(|&m| self.iteration(m, simultaneous)).collect();
+            // What a player itself wants to be kept (an average, say) is known only now.
+            if kept == self.train.kept() || self.fatal {
                 break;
             }
         }
         let start = self.start(&train.stmts);
+        let players = self.train.players.clone();
         self.output_ranges(players.iter().flat_map(|p| p.nets.clone()));
         let lines = self.train.lines.len();
         for i in &mut iterations {
@@ -207,7 +212,7 @@ impl<'m> Builder<'m> {
             start,
             periods,
             iterations,
-            players: players.iter().map(|p| p.name.name.clone()).collect(),
+            players: self.train.players.iter().map(|p| p.name.name.clone()).collect(),
             every,
             expects,
         })
@@ -391,7 +396,7 @@ impl<'m> Builder<'m> {
     }
 
     /// Which combinations of `every` lines occur.
-    fn masks(&mut self, periods: &[u64], steps: u64, players: &[PlayerCx<'m>]) -> Option<Vec<u64>> {
+    fn masks(&mut self, periods: &[u64], steps: u64) -> Option<Vec<u64>> {
         let mut masks = BTreeSet::new();
         let gcd = |a: u64, b: u64| {
             let (mut a, mut b) = (a, b);
@@ -406,7 +411,8 @@ impl<'m> Builder<'m> {
             let mask = periods.iter().enumerate().filter(|(_, k)| t.is_multiple_of(**k)).map(|(i, _)| 1 << i).sum();
             masks.insert(mask);
             if masks.len() > MAX_VARIANTS {
-                let span = players.iter().flat_map(|p| &p.terms).find(|t| t.1.is_some()).map(|t| t.0.span);
+                let mut terms = self.train.players.iter().flat_map(|p| &p.terms);
+                let span = terms.find(|t| t.1.is_some()).map(|t| t.0.span);
                 self.error(
                     "E0454",
                     span.unwrap_or_default(),
@@ -417,259 +423,6 @@ impl<'m> Builder<'m> {
             }
         }
         Some(masks.into_iter().collect())
-    }
-
-    /// One iteration with the `every` lines of `mask`.
-    fn iteration(&mut self, players: &[PlayerCx<'m>], mask: u64, simultaneous: bool) -> Option<Iteration> {
-        self.gx = Gx::new();
-        let mut outputs: Vec<(Name, NodeId)> = Vec::new();
-        let mut waiting = Vec::new();
-        for p in players {
-            let mut last = None;
-            for r in 0..p.repeat {
-                self.moment = Moment {
-                    tag: format!("{}.{r}", p.name.name),
-                    update: true,
-                    batch: p.batch,
-                    lets: p.lets.clone(),
-                    ..Moment::default()
-                };
-                let (loss, names, grads) = self.gradients(p, mask)?;
-                last = Some(loss);
-                let moment = (p, r, names, grads);
-                if simultaneous {
-                    waiting.push(moment);
-                } else {
-                    self.update(moment.0, moment.1, &moment.2, &moment.3)?;
-                }
-                if !self.within_limits(self.gx.graph.nodes().len(), p.name.span) {
-                    return None;
-                }
-            }
-            if let Some(loss) = last {
-                outputs.push((format!("loss:{}", p.name.name).into(), loss));
-            }
-        }
-        for (p, r, names, grads) in waiting {
-            self.moment = Moment {
-                tag: format!("{}.{r}", p.name.name),
-                update: true,
-                batch: p.batch,
-                lets: p.lets.clone(),
-                ..Moment::default()
-            };
-            self.update(p, r, &names, &grads)?;
-        }
-        self.advance_averages();
-        let params: Vec<_> = self.gx.params.iter().map(|(n, &v)| (format!("param:{n}").into(), v)).collect();
-        let states: Vec<_> = self.gx.states.iter().map(|(n, &v)| (format!("state:{n}").into(), v)).collect();
-        let gx = std::mem::replace(&mut self.gx, Gx::new());
-        let outputs: Vec<_> = params.into_iter().chain(states).chain(outputs).collect();
-        let graph = self.in_precision(super::extract::extract(&gx.graph, &outputs));
-        Some(Iteration { mask, graph, inputs: gx.inputs, fresh: gx.fresh })
-    }
-
-    /// A player's objective and its gradients by all parameters it updates.
-    fn gradients(&mut self, p: &PlayerCx<'m>, mask: u64) -> Option<(NodeId, Vec<Name>, Vec<NodeId>)> {
-        let counts = |t: &Option<(usize, u64)>| t.is_none_or(|(bit, _)| mask >> bit & 1 == 1);
-        // Lets that an objective needs, in the order of the text: the order in which statistics are taken.
-        let mut needed: BTreeSet<String> = BTreeSet::new();
-        for (e, period) in &p.terms {
-            if counts(period) {
-                needed.extend(walk::names(e));
-            }
-        }
-        for (ids, e) in p.lets.iter().rev() {
-            if ids.iter().any(|i| needed.contains(&i.name)) {
-                needed.extend(walk::names(e));
-            }
-        }
-        for &(ids, e) in &p.lets {
-            if ids.iter().any(|i| needed.contains(&i.name)) {
-                self.define(ids, e);
-            }
-        }
-        let mut total: Option<NodeId> = None;
-        let mut ok = true;
-        for (i, (e, period)) in p.terms.iter().enumerate() {
-            if !counts(period) {
-                continue;
-            }
-            let mut env = Env::line(format!("{}.minimize{}", p.name.name, i + 1));
-            let v = self.eval(&mut env, e);
-            let Some(mut node) = self.objective(&v, e) else {
-                ok = false;
-                continue;
-            };
-            if let Some((_, k)) = period {
-                node = self.gx.graph.scale(node, *k as f64);
-            }
-            total = Some(match total {
-                Some(t) => self.gx.graph.add(t, node),
-                None => node,
-            });
-        }
-        if !ok || self.fatal {
-            return None;
-        }
-        let loss = match total {
-            Some(t) => t,
-            None => self.gx.graph.scalar(0.0),
-        };
-        let mut names = Vec::new();
-        for &n in &p.nets {
-            self.check_network(n);
-            names.extend(self.nets[n].params.iter().filter(|x| !names.contains(*x)).cloned().collect::<Vec<_>>());
-        }
-        let wrt: Vec<NodeId> = names.iter().map(|n| self.param_value(n)).collect();
-        let scale = self.needs_scale().then(|| self.loss_scale(&p.name.name));
-        let found = crate::grad::grad(&mut self.gx.graph, loss, scale, &wrt);
-        if total.is_some() {
-            self.warn_unreached(p, &names, &found);
-        }
-        self.reached.extend(names.iter().zip(&found).filter(|(_, d)| d.is_some()).map(|(n, _)| n.clone()));
-        for &n in &p.nets {
-            self.updated.entry(n).or_insert(p.name.span);
-        }
-        let grads = self.unscaled(&found, &wrt, scale);
-        Some((loss, names, grads))
-    }
-
-    fn warn_unreached(&mut self, p: &PlayerCx<'m>, names: &[Name], found: &[Option<NodeId>]) {
-        // A network that the objective does not even name was found before.
-        if self.model.warnings.items().iter().any(|d| d.code == "W0401") {
-            return;
-        }
-        for &n in &p.nets {
-            let own = &self.nets[n].params;
-            let reached = names.iter().zip(found).any(|(x, d)| d.is_some() && own.contains(x));
-            if !reached && !own.is_empty() && !self.nets[n].broken {
-                let net = self.model.networks[n].name.name.clone();
-                self.report(
-                    Diagnostic::warning(
-                        "W0451",
-                        format!("the objective of `{}` does not reach `{net}`", p.name.name),
-                    )
-                    .at(p.name.span, format!("`{net}` stays as it is")),
-                );
-            }
-        }
-    }
-
-    /// An objective must be one number for all samples.
-    fn objective(&mut self, v: &Value, e: &'m Expr) -> Option<NodeId> {
-        let t = self.tensor(v, e.span)?;
-        if t.kind == Kind::Real && !t.sample && t.shape.is_empty() {
-            return Some(t.node);
-        }
-        let d = Diagnostic::error("E0450", "an objective is one number for the whole batch")
-            .at(e.span, format!("this is {}", describe(&t)));
-        let source = self.sources.text(e.span);
-        let source = if source.is_empty() { text::expr(e) } else { source.to_string() };
-        self.report(d.help("write `mean(…)`: the average over the batch").patch(e.span, format!("mean({source})")));
-        None
-    }
-
-    /// Applies a player's optimiser.
-    fn update(&mut self, p: &PlayerCx<'m>, r: usize, names: &[Name], grads: &[NodeId]) -> Option<()> {
-        let using = p.using?;
-        let spec = self.optimiser(p, using)?;
-        let mut grads = grads.to_vec();
-        let scaled = self.needs_scale().then(|| self.move_scale(&p.name.name, &grads));
-        if let Some(c) = spec.clip_norm {
-            grads = optimiser::clip_norm(&mut self.gx.graph, &grads, c);
-        }
-        let iteration = self.gx.iteration();
-        let g = &mut self.gx.graph;
-        let mut t = g.cast(iteration, DType::F32);
-        t = g.scale(t, p.repeat as f64);
-        t = g.offset(t, r as f64 + 1.0 - p.repeat as f64);
-        t = scaled.as_ref().map_or(t, |s| s.t);
-        let lr = spec.lr_node(g);
-        let index = self.train.index;
-        let prefix = if index == 0 { "opt:".to_string() } else { format!("opt{}:", index + 1) };
-        for (name, grad) in names.iter().zip(grads) {
-            let param = self.param_value(name);
-            let ty = self.gx.graph.ty(param).clone();
-            let states: Vec<Name> =
-                spec.state_names().iter().map(|s| format!("{prefix}{}.{name}.{s}", p.name.name).into()).collect();
-            let mut old = Vec::new();
-            for s in &states {
-                self.declare_state(s, ty.clone(), crate::layers::Init::Constant(0.0), Some(index));
-                old.push(self.state_value(s, &ty));
-            }
-            let origin = crate::graph::Origin { span: using.span, path: (&**name).into(), order: 0 };
-            let before = self.gx.graph.set_origin(origin);
-            let (mut value, mut next) = optimiser::step(&mut self.gx.graph, &spec, param, grad, &old, t, lr);
-            if let Some(s) = &scaled {
-                s.or_stay(&mut self.gx.graph, (&mut value, param), (&mut next, &old));
-            }
-            // What comes later sees the new value as a constant: only its own player differentiates by it.
-            let value = self.gx.graph.stop(value);
-            self.gx.graph.set_origin(before);
-            self.gx.params.insert(name.clone(), value);
-            self.gx.stands_for.insert(value, name.clone());
-            for (s, v) in states.into_iter().zip(next) {
-                self.gx.states.insert(s, v);
-            }
-        }
-        Some(())
-    }
-
-    fn optimiser(&mut self, p: &PlayerCx<'m>, e: &'m Expr) -> Option<OptimiserSpec> {
-        let mut env = Env::line(format!("{}.using", p.name.name));
-        let (name, args, at) = match &e.kind {
-            ExprKind::Name(n) => (n.as_str(), &[][..], e.span),
-            ExprKind::Call(f, a) => match &f.kind {
-                ExprKind::Name(n) => (n.as_str(), &a.args[..], f.span),
-                _ => ("", &[][..], f.span),
-            },
-            _ => ("", &[][..], e.span),
-        };
-        let Some(sig) = table::lookup(Class::Optimiser, name) else {
-            let d =
-                Diagnostic::error("E0202", format!("there is no optimiser `{name}`")).at(at, "not an optimiser");
-            self.report(match table::nearest(name, table::names(Class::Optimiser)) {
-                Some(n) => d.help(format!("did you mean `{n}`?")),
-                None => d.help("one of sgd, adam, adamw, rmsprop, adagrad, lion"),
-            });
-            return None;
-        };
-        let bound = self.bind(&mut env, sig, args, e.span)?;
-        match OptimiserSpec::parse(&bound) {
-            Ok(s) => Some(s),
-            Err(err) => {
-                self.refused(&env, err, e.span);
-                None
-            }
-        }
-    }
-
-    /// Averages take the iteration's new parameters.
-    fn advance_averages(&mut self) {
-        for a in self.train.averages.clone() {
-            for name in self.nets[a.network].params.clone() {
-                let full: Name = format!("{}{name}", a.prefix).into();
-                let ty = self.decl(&name).map(|d| d.ty.clone()).unwrap_or_else(|| crate::graph::Type::f32([]));
-                let iteration = self.gx.iteration();
-                let new = self.param_value(&name);
-                let g = &mut self.gx.graph;
-                let first = g.param(name.clone(), &ty.shape);
-                let old = g.state(full.clone(), ty.clone());
-                let one = g.splat(1.0, crate::graph::Type::u32([]));
-                let begins = g.eq(iteration, one);
-                let old = g.select(begins, first, old);
-                let kept = g.scale(old, a.decay);
-                let taken = g.scale(new, 1.0 - a.decay);
-                let mut next = g.add(kept, taken);
-                if a.start > 0 {
-                    let start = g.splat(a.start as f64, crate::graph::Type::u32([]));
-                    let before = g.binary(Binary::Le, iteration, start);
-                    next = g.select(before, new, next);
-                }
-                self.gx.states.insert(full, next);
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Values that expressions have while a graph is built.
 
-use crate::graph::NodeId;
-use crate::layers::{Init, Kind, Tensor};
+use crate::graph::{Name, NodeId};
+use crate::layers::{Init, Kind, JointStatistics, Tensor};
 use std::rc::Rc;
 
 /// A value of an expression.
@@ -40,8 +40,47 @@ pub(super) struct NetRef {
     pub eval: bool,
     /// Constant parameters.
     pub stop: bool,
-    /// Averaged parameters: index into the train's averages.
-    pub ema: Option<usize>,
+    /// Which values of its parameters it has.
+    pub view: View,
+    /// The place that asked for noise of its own.
+    pub fresh: Option<Name>,
+    /// Applied to several batches at once, with these statistics.
+    pub joint: Option<JointStatistics>,
+}
+
+/// Which values of its parameters a network is applied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(super) enum View {
+    /// Those of the moment.
+    #[default]
+    Present,
+    /// Averaged ones: index into the train's averages.
+    Average(usize),
+    /// Those after some updates: index into the graph's.
+    Ahead(usize),
+    /// Those of a snapshot: index into the train's.
+    Past(usize),
+}
+
+impl NetRef {
+    /// Whether no gradient reaches its parameters.
+    pub fn is_fixed(&self) -> bool {
+        self.stop
+            || match self.view {
+                View::Present | View::Ahead(_) => false,
+                View::Average(_) | View::Past(_) => true,
+            }
+    }
+
+    /// A network that this one applies within itself: in the same mode.
+    pub fn inner(&self, index: usize) -> Self {
+        let (view, fixed) = match self.view {
+            View::Present | View::Ahead(_) => (self.view, false),
+            // Averages and snapshots are of the network's own parameters; what it applies is as it is, and constant.
+            View::Average(_) | View::Past(_) => (View::Present, true),
+        };
+        Self { index, view, stop: self.stop || fixed, ..self.clone() }
+    }
 }
 
 /// Results of an application: a network's outputs (one unnamed, or all named) and its taps.

@@ -150,6 +150,19 @@ pub enum Reference {
     },
 }
 
+/// Whose statistics normalise a batch that is two batches one after the other (Salimans et al. 2016).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JointStatistics {
+    /// All samples'; of a single batch its own.
+    Joint,
+    /// The first half's.
+    Real,
+    /// The second half's.
+    Fake,
+    /// The first half's for the first half of the channels, the second half's for the others.
+    Cross,
+}
+
 /// What a layer may ask of its surroundings. `build` implements it; tests have a small one.
 pub trait Scope {
     /// The graph under construction.
@@ -177,6 +190,10 @@ pub trait Scope {
     /// The iteration, `u32[]`, 1 in the first: what schedules read.
     fn iteration(&mut self) -> NodeId {
         self.graph().input("iteration", Type::u32([]))
+    }
+    /// Whose statistics batch norms use.
+    fn statistics(&self) -> JointStatistics {
+        JointStatistics::Joint
     }
 }
 

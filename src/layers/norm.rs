@@ -3,7 +3,7 @@
 use super::args::Bound;
 use super::linear::{dense, label};
 use super::value::{Fallible, batched, need_fits, need_real, unbatched};
-use super::{Init, Kind, LayerError, ParamRole, Scope, Tensor};
+use super::{Init, Kind, LayerError, ParamRole, Scope, JointStatistics, Tensor};
 use crate::graph::{Graph, NodeId, Type, Unary};
 
 /// Mean and biased variance over axes (kept), and the centred value.
@@ -85,7 +85,8 @@ fn batch_statistics(s: &mut dyn Scope, x: &Tensor, a: &Bound, who: &str) -> Fall
         states = Some((mean, var));
     }
     let axes: Vec<usize> = (0..rank).filter(|&i| i != 1).collect();
-    let count: usize = axes.iter().map(|&i| s.graph().shape(x.node)[i]).product();
+    let source = statistics_source(s, x, who)?;
+    let count: usize = axes.iter().map(|&i| s.graph().shape(source)[i]).product();
     if count < 2 {
         return Err(LayerError::new(
             "E0304",
@@ -93,7 +94,10 @@ fn batch_statistics(s: &mut dyn Scope, x: &Tensor, a: &Bound, who: &str) -> Fall
         )
         .help("use a larger batch, or `layer_norm`"));
     }
-    let (mean, var, centred) = moments(s.graph(), x.node, &axes);
+    let (mean, var, mut centred) = moments(s.graph(), source, &axes);
+    if source != x.node {
+        centred = s.graph().sub(x.node, mean);
+    }
     if let Some((old_mean, old_var)) = states {
         let mut blend = |old: NodeId, new: NodeId, factor: f64| {
             let g = s.graph();
@@ -109,6 +113,32 @@ fn batch_statistics(s: &mut dyn Scope, x: &Tensor, a: &Bound, who: &str) -> Fall
     }
     let inverse = inverse_root(s.graph(), var, eps);
     Ok((centred, inverse))
+}
+
+/// The samples whose statistics normalise all: the batch, or parts of it where it is two batches.
+fn statistics_source(s: &mut dyn Scope, x: &Tensor, who: &str) -> Fallible<NodeId> {
+    let statistics = s.statistics();
+    let g = s.graph();
+    let (all, c) = (g.shape(x.node)[0], x.shape[0]);
+    let (first, second) = (0..all / 2, all / 2..all);
+    Ok(match statistics {
+        JointStatistics::Joint => x.node,
+        JointStatistics::Real => g.slice_axis(x.node, 0, first),
+        JointStatistics::Fake => g.slice_axis(x.node, 0, second),
+        JointStatistics::Cross if c < 2 => {
+            return Err(LayerError::new(
+                "E0467",
+                format!("{who} has one channel; `stats: cross` splits the channels in two halves"),
+            ));
+        }
+        JointStatistics::Cross => {
+            let a = g.slice_axis(x.node, 0, first);
+            let a = g.slice_axis(a, 1, 0..c / 2);
+            let b = g.slice_axis(x.node, 0, second);
+            let b = g.slice_axis(b, 1, c / 2..c);
+            g.concat(&[a, b], 1)
+        }
+    })
 }
 
 pub(super) fn batch_norm(s: &mut dyn Scope, x: &Tensor, a: &Bound) -> Fallible<Tensor> {

@@ -121,6 +121,21 @@ impl Model {
         }
     }
 
+    /// Whether a callee takes several batches: `joint(D)`, or a function of it.
+    pub fn is_joint(callee: &Expr) -> bool {
+        match &callee.kind {
+            ExprKind::Paren(inner) => Self::is_joint(inner),
+            ExprKind::Call(f, args) => match &f.kind {
+                ExprKind::Name(f) if f == "joint" => true,
+                ExprKind::Name(f) if NETWORK_FUNCTIONS.contains(&f.as_str()) => {
+                    args.args.first().is_some_and(|a| Self::is_joint(&a.value))
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// A constant by name.
     pub fn constant(&self, name: &str) -> Option<&Entry<Named>> {
         self.consts.iter().find(|c| c.name.name == name)

@@ -152,6 +152,46 @@ pub fn action_mut(action: &mut Action, f: &mut dyn FnMut(&mut Expr) -> bool) {
     }
 }
 
+/// Names of all layers, blocks, functions and networks that a body calls.
+pub fn calls(b: &Body) -> Vec<String> {
+    let mut found = Vec::new();
+    calls_in(b, &mut found);
+    found
+}
+
+fn calls_in(b: &Body, found: &mut Vec<String>) {
+    for s in &b.stmts {
+        match &s.kind {
+            StmtKind::Layer(call) => found.push(call.name.name.clone()),
+            StmtKind::Residual(main, shortcut) => {
+                calls_in(main, found);
+                shortcut.iter().for_each(|s| calls_in(s, found));
+            }
+            StmtKind::Repeat(_, inner) => calls_in(inner, found),
+            StmtKind::If(i) => calls_in_if(i, found),
+            StmtKind::Let(_, e) | StmtKind::Out(_, e) | StmtKind::Assign(e) => expr(e, &mut |e| {
+                match &e.kind {
+                    ExprKind::Call(f, _) => found.extend(names(f)),
+                    ExprKind::Pipe(_, PipeStage::Layer(call)) => found.push(call.name.name.clone()),
+                    ExprKind::Pipe(_, PipeStage::Body(b)) => calls_in(b, found),
+                    _ => {}
+                }
+                true
+            }),
+            StmtKind::Param { .. } | StmtKind::Tap(_) => {}
+        }
+    }
+}
+
+fn calls_in_if(i: &If, found: &mut Vec<String>) {
+    calls_in(&i.then, found);
+    match &i.otherwise {
+        Some(Else::Body(b)) => calls_in(b, found),
+        Some(Else::If(i)) => calls_in_if(i, found),
+        None => {}
+    }
+}
+
 /// All names that an expression reads.
 pub fn names(e: &Expr) -> Vec<String> {
     let mut found = Vec::new();

@@ -156,6 +156,7 @@ fn read_loss(
         generator: scores,
         options: bound,
         judge_options: BTreeMap::new(),
+        statistics: None,
         judges,
         makers,
         judge_terms: Vec::new(),
@@ -247,7 +248,7 @@ pub fn write(work: &mut Work<'_>) {
 
 /// One part of a loss as lines of a player: its lets under fresh names, then what it minimises.
 fn part(work: &mut Work<'_>, loss: &LossUse, judge: bool) -> Vec<PlayerLine> {
-    let scores = if judge { &loss.discriminator } else { &loss.generator };
+    let (scores, mut lines) = super::batch_statistics::scores(work, loss, judge);
     let mut map: BTreeMap<String, Expr> = BTreeMap::new();
     for (i, p) in loss.def.params.iter().enumerate() {
         let own = loss.judge_options.get(&p.name.name).filter(|_| judge);
@@ -283,7 +284,6 @@ fn part(work: &mut Work<'_>, loss: &LossUse, judge: bool) -> Vec<PlayerLine> {
             lets.push((name, e.clone()));
         }
     }
-    let mut lines = Vec::new();
     let place = |e: &mut Expr| {
         if loss.prelude {
             walk::respan(e, loss.span);

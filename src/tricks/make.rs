@@ -62,8 +62,22 @@ pub fn named(word: &str, value: Expr) -> Arg {
 
 /// `let word = value` of a player.
 pub fn let_line(word: &str, value: Expr) -> PlayerLine {
+    let_all(&[word], value)
+}
+
+/// `let a, b = value` of a player.
+pub fn let_all(words: &[&str], value: Expr) -> PlayerLine {
     let span = value.span;
-    line(PlayerLineKind::Let(vec![ident(word, span)], value), span)
+    line(PlayerLineKind::Let(words.iter().map(|w| ident(w, span)).collect(), value), span)
+}
+
+/// `f(first, word: value, …)`
+pub fn call_named(f: &str, first: Vec<Expr>, named_args: Vec<(&str, Expr)>, span: Span) -> Expr {
+    let mut e = call(f, first, span);
+    if let ExprKind::Call(_, args) = &mut e.kind {
+        args.args.extend(named_args.into_iter().map(|(word, value)| named(word, value)));
+    }
+    e
 }
 
 /// `minimize value every k` of a player.

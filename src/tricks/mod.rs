@@ -5,14 +5,17 @@
 //! a trick; [`TRICKS`] is the list. Always holds: an expanded model prints as a spec that expands to itself.
 
 mod accumulate;
+mod batch_statistics;
 mod bodies;
 mod copies;
 mod diff_augment;
 pub mod edits;
 mod ema;
+mod experience_replay;
 mod feature_matching;
 mod gradient_clip;
 mod gradient_penalty;
+mod historical_averaging;
 mod instance_noise;
 mod label_flip;
 mod label_smoothing;
@@ -21,10 +24,12 @@ mod losses;
 mod make;
 mod pack;
 pub mod pages;
+mod past_players;
 mod r1;
 mod seen;
 mod top_k;
 mod two_time_scale;
+mod unrolled;
 mod virtual_batch_norm;
 mod weight_clip;
 pub mod work;
@@ -82,17 +87,18 @@ pub const TRICKS: [Trick; 21] = [
     trick("instance_noise", Phase::Inputs, Some(instance_noise::apply)),
     trick("diff_augment", Phase::Inputs, Some(diff_augment::apply)),
     trick("pack", Phase::Inputs, Some(pack::apply)),
-    trick("experience_replay", Phase::Opponents, None),
-    trick("past_players", Phase::Opponents, None),
-    trick("batch_statistics", Phase::Statistics, None),
+    // Before the replay: what the buffer takes is then made by whoever plays.
+    trick("past_players", Phase::Opponents, Some(past_players::apply)),
+    trick("experience_replay", Phase::Opponents, Some(experience_replay::apply)),
+    trick("batch_statistics", Phase::Statistics, Some(batch_statistics::apply)),
     trick("virtual_batch_norm", Phase::Statistics, Some(virtual_batch_norm::apply)),
     trick("gradient_penalty", Phase::Terms, Some(gradient_penalty::apply)),
     trick("r1", Phase::Terms, Some(r1::r1)),
     trick("r2", Phase::Terms, Some(r1::r2)),
-    trick("historical_averaging", Phase::Terms, None),
+    trick("historical_averaging", Phase::Terms, Some(historical_averaging::apply)),
     trick("feature_matching", Phase::Terms, Some(feature_matching::apply)),
     trick("top_k", Phase::Terms, Some(top_k::apply)),
-    trick("unrolled", Phase::Unrolling, None),
+    trick("unrolled", Phase::Unrolling, Some(unrolled::apply)),
     trick("two_time_scale", Phase::Optimisers, Some(two_time_scale::apply)),
     trick("weight_clip", Phase::Optimisers, Some(weight_clip::apply)),
     trick("gradient_clip", Phase::Optimisers, Some(gradient_clip::apply)),

@@ -41,6 +41,8 @@ pub struct LossUse {
     pub options: BTreeMap<String, Expr>,
     /// Options of the discriminator part only, before those above.
     pub judge_options: BTreeMap<String, Expr>,
+    /// Both scores come from one application, with these statistics (a word of `joint`).
+    pub statistics: Option<Expr>,
     /// Players that minimise the discriminator part.
     pub judges: Vec<String>,
     /// Players that minimise the generator part.
@@ -113,6 +115,8 @@ pub struct Work<'a> {
     pub tricks: Vec<TrickUse>,
     /// Networks and blocks as tricks have rewritten them.
     pub edits: Edits,
+    /// Lets of players that stand for a network, such as `unroll(D, …)`: name and network.
+    pub aliases: BTreeMap<String, String>,
     names: BTreeSet<String>,
     claims: BTreeMap<String, Span>,
 }
@@ -155,6 +159,7 @@ impl<'a> Work<'a> {
             losses: Vec::new(),
             tricks: Vec::new(),
             edits: Edits::default(),
+            aliases: BTreeMap::new(),
             names,
             claims: BTreeMap::new(),
         };
@@ -264,12 +269,47 @@ impl<'a> Work<'a> {
                 a.field.is_none().then(|| Application { field: Some(field.clone()), ..a })
             }
             ExprKind::Call(callee, args) => {
-                let network = self.model.network_of(callee)?;
+                let alias = match &callee.kind {
+                    ExprKind::Name(n) => self.aliases.get(n).and_then(|n| self.model.network(n)).map(|n| &n.item),
+                    _ => None,
+                };
+                let network = alias.or_else(|| self.model.network_of(callee))?;
                 let args = in_order(network, args)?;
                 let network = network.name.name.clone();
                 Some(Application { network, callee: (**callee).clone(), args, field: None, span: e.span })
             }
             _ => None,
+        }
+    }
+
+    /// The application with the train-level lets in its arguments written out where they apply one of `networks`.
+    pub fn written_out(&self, a: Application, networks: &[String]) -> Application {
+        let args = a.args.iter().map(|e| self.spelled(e, networks, 0)).collect();
+        Application { args, ..a }
+    }
+
+    fn spelled(&self, e: &Expr, networks: &[String], depth: usize) -> Expr {
+        let mut e = e.clone();
+        walk::expr_mut(&mut e, &mut |e| {
+            if let ExprKind::Name(n) = &e.kind
+                && depth < 64
+                && let Some(value) = self.definition(n)
+                && self.reach(value).iter().any(|r| networks.contains(r))
+            {
+                *e = self.spelled(value, networks, depth + 1);
+                return false;
+            }
+            true
+        });
+        walk::restore_parens(&mut e);
+        e
+    }
+
+    /// Adds a `let` to a player, after those that it has.
+    pub fn add_player_let(&mut self, player: &str, line: PlayerLine) {
+        if let Some(p) = self.player_mut(player) {
+            let first = p.lines.iter().position(|l| !matches!(l.kind, PlayerLineKind::Let(..)));
+            p.lines.insert(first.unwrap_or(p.lines.len()), line);
         }
     }
 

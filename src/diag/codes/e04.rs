@@ -241,6 +241,15 @@ that are known when compiling; `epochs` needs data with a known number of rows.
 ",
     },
     Entry {
+        code: "E0464",
+        title: "a function of players in another place",
+        text: "\
+`unroll` and `replay` belong to the objectives of players: what they do happens when a player updates. `unroll`, `past`
+and `drift` take a network as it is now, not an average, a snapshot or an unrolled one. Within a network none of them
+has a meaning; `fresh` stands in `train` only.
+",
+    },
+    Entry {
         code: "E0465",
         title: "a reference batch that cannot be drawn",
         text: "\
@@ -248,6 +257,35 @@ A virtual batch norm goes by a reference batch that is drawn once, before the fi
 the network is applied to where the `train` applies it first. So the `train` must apply the network by its name, and a
 network with a virtual batch norm cannot be applied within another network: what it sees there changes as that one
 learns. Write its layers as a block instead.
+",
+    },
+    Entry {
+        code: "E0466",
+        title: "the arguments of a function with state",
+        text: "\
+Counts of `unroll`, `past` and `replay` are whole numbers that are known when compiling. A buffer has a slot for each
+sample of a batch, so its capacity is at least the batch; `share` is a probability; `replay` keeps values of samples,
+not numbers that all samples share. With `swap_each: n, for: m` a snapshot stands in for the last m of each n
+iterations.
+",
+    },
+    Entry {
+        code: "E0467",
+        title: "several batches that do not go together",
+        text: "\
+`joint(D)(real, fake)` applies D once to all batches, so that batch norms see them together; a result for each comes
+back: `let r, f = joint(D)(real, fake)`. A network with several inputs takes all of them for the first batch, then all
+for the next. `stats: real`, `fake` and `cross` are about two batches. Layers that compare the samples of a batch with
+each other would compare real with fake samples, so they are refused.
+",
+    },
+    Entry {
+        code: "E0468",
+        title: "whose updates are unrolled",
+        text: "\
+`unroll(D, steps: k)` looks ahead at k updates of the one player that updates D, so there must be exactly one, and its
+objective must not look ahead at the player that asks: two objectives that unroll each other have no beginning. The two
+players may not update one network together either.
 ",
     },
     Entry {

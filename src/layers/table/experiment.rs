@@ -1,5 +1,6 @@
 //! What belongs to a whole experiment: data sources and transforms, metrics, tricks, actions.
 
+use super::functions::RULES;
 use super::sig;
 use crate::layers::ArgKind::{
     Any, Bool, Column, Data, Enum, Int, Ints, Network, Number, Numbers, Optimiser, Schedule, Str, Tensor,
@@ -84,20 +85,21 @@ pub(super) static TRICKS: &[Signature] = &[
         "random, differentiable changes of what the judge sees (Zhao et al. 2020)")
     .variadic(),
     trick!("pack" ("m": Int;) "the judge sees m samples together (Lin et al. 2018)"),
-    trick!("experience_replay" ("capacity": Int; "share": Number, = "0.5";) "the judge also sees older fakes").later(),
+    trick!("experience_replay" ("capacity": Int; "share": Number, = "0.5"; "rule": Enum(RULES), = "exchange";)
+        "the judge also sees older fakes (Shrivastava et al. 2017)"),
     trick!("past_players" ("keep": Int; "every": Int; "swap_each": Int, = ""; "for": Int, = "1";)
-        "now and then a past snapshot takes the opponent's place").later(),
-    trick!("batch_statistics" ("stats": Enum(STATISTICS);) "whose statistics the judge's batch norms use").later(),
+        "for the last iterations of each period (`every` unless given) a past snapshot takes the opponent's place"),
+    trick!("batch_statistics" ("stats": Enum(STATISTICS);) "whose statistics the judge's batch norms use (Salimans et al. 2016)"),
     trick!("virtual_batch_norm" ("net": Network;) "replaces batch norms by virtual ones (Salimans et al. 2016)"),
     trick!("gradient_penalty" ("lambda": Number, = "10"; "every": Int, = ""; "one_sided": Bool, = "false";)
         "gradients of norm 1 between real and fake (Gulrajani et al. 2017)"),
     trick!("r1" ("gamma": Number, = "10"; "every": Int, = "";) "gradient penalty on reals (Mescheder et al. 2018)"),
     trick!("r2" ("gamma": Number, = "10"; "every": Int, = "";) "gradient penalty on fakes (Mescheder et al. 2018)"),
-    trick!("historical_averaging" ("weight": Number;) "stays near the mean of past parameters (Salimans et al. 2016)").later(),
+    trick!("historical_averaging" ("weight": Number;) "stays near the mean of past parameters (Salimans et al. 2016)"),
     trick!("feature_matching" ("tap": Any; "weight": Number, = "1";) "batch means of a tap agree (Salimans et al. 2016)"),
     trick!("top_k" ("fraction": Schedule;) "only the best fakes teach the generator (Sinha et al. 2020)"),
     trick!("unrolled" ("steps": Int; "order": Enum(ORDER), = "full"; "using": Optimiser, = "";)
-        "the generator sees its judge some steps ahead (Metz et al. 2017)").later(),
+        "the generator sees its judge some steps ahead (Metz et al. 2017)"),
     trick!("two_time_scale" ("generator": Number; "discriminator": Number;) "two learning rates (Heusel et al. 2017)"),
     trick!("weight_clip" ("c": Number;) "weights of the judge stay in [-c, c] (Arjovsky et al. 2017)"),
     trick!("gradient_clip" ("c": Number;) "gradients of a player have at most this norm"),

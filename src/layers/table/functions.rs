@@ -9,19 +9,24 @@ const UPSAMPLE: &[&str] = &["nearest", "bilinear"];
 const APPROXIMATE: &[&str] = &["none", "tanh"];
 const STATS: &[&str] = &["joint", "real", "fake", "cross"];
 const ORDER: &[&str] = &["full", "first"];
+/// What happens to the samples that a buffer does not give back.
+pub(super) const RULES: &[&str] = &["exchange", "pop"];
 
 pub(super) static FUNCTIONS: &[Signature] = &[
     // Shapes
     sig!(Function "one_hot" it () "class(k) -> [k]: 1 at the class, else 0"),
     sig!(Function "flatten" it () "all axes in one, in C order"),
-    sig!(Function "reshape" it ("d": Int, = "") "the same elements in another shape; one -1 is inferred").variadic(),
+    sig!(Function "reshape" it ("d": Int, = "") "the same elements in another shape; one -1 is inferred")
+        .variadic(),
     sig!(Function "permute" it ("axes": Int) "axes in another order").variadic(),
     sig!(Function "transpose" it () "the last two axes exchanged"),
     sig!(Function "expand" it ("d": Int) "repeats axes of extent 1").variadic(),
-    sig!(Function "crop" it ("n": Int) "the centre, n (one number, or one an axis) of each spatial axis").variadic(),
+    sig!(Function "crop" it ("n": Int) "the centre, n (one number, or one an axis) of each spatial axis")
+        .variadic(),
     sig!(Function "pad" it ("lo": Ints; "hi": Ints, = ""; "mode": Enum(PAD_MODES), = "zero")
         "lo cells before and hi (else lo) after each spatial axis"),
-    sig!(Function "concat" it ("axis": Int, = "0"; "others": Tensor) "one after the other along an axis").variadic(),
+    sig!(Function "concat" it ("axis": Int, = "0"; "others": Tensor) "one after the other along an axis")
+        .variadic(),
     sig!(Function "upsample" it ("factor": Int, = "2"; "mode": Enum(UPSAMPLE), = "nearest")
         "grows spatial axes by a factor (bilinear with half-pixel centres)"),
     sig!(Function "pixel_shuffle" it ("r": Int) "[c*r*r, h, w] -> [c, h*r, w*r] (Shi et al. 2016)"),
@@ -36,7 +41,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     sig!(Function "pixel_norm" it ("eps": Number, = "1e-8")
         "divides by the root mean square over channels (Karras et al. 2018)"),
     sig!(Function "minibatch_stddev" it ("group": Int, = "4")
-        "appends a channel with the mean standard deviation over groups of samples (Karras et al. 2018)").crosses(),
+        "appends a channel with the mean standard deviation over groups of samples (Karras et al. 2018)")
+    .crosses(),
     // Activations
     sig!(Function "relu" it () "max(x, 0)"),
     sig!(Function "leaky_relu" it ("slope": Number, = "0.2") "x where positive, else slope * x"),
@@ -71,7 +77,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     sig!(Function "min" it ("b": Any, = ""; "axes": Ints, = "") "min(a, b) elementwise, or the smallest within the sample"),
     sig!(Function "logsumexp" it ("axes": Ints, = "") "log sum exp within the sample, stable"),
     sig!(Function "mean" it ("axes": Ints, = "")
-        "average over batch and elements -> common []; with axes, within the sample").crosses(),
+        "average over batch and elements -> common []; with axes, within the sample")
+    .crosses(),
     sig!(Function "batch_mean" it () "mean over the batch").crosses(),
     sig!(Function "batch_sum" it () "sum over the batch").crosses(),
     sig!(Function "batch_max" it () "largest over the batch").crosses(),
@@ -111,17 +118,20 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     sig!(Function "stop" it () "no gradient through a value; a network with constant parameters"),
     sig!(Function "grad" it ("x": Any) "derivative of the sum of y with respect to x"),
     sig!(Function "eval" none ("net": Network) "the network in eval mode"),
-    sig!(Function "fresh" none ("net": Network) "an application with noise of its own").later(),
+    sig!(Function "fresh" none ("net": Network) "an application with noise of its own"),
     sig!(Function "ema" none ("net": Network; "decay": Number; "start": Int, = "0") "averaged parameters; constant"),
-    sig!(Function "past" none ("net": Network; "keep": Int; "every": Int) "one of the last snapshots; constant").later(),
+    sig!(Function "past" none ("net": Network; "keep": Int; "every": Int; "swap_each": Int, = ""; "for": Int, = "1")
+        "one of the last snapshots, or one for the last iterations of each period; constant"),
     sig!(Function "params" none ("net": Network) "all parameters as one list, for norm, sum, dot"),
-    sig!(Function "drift" none ("net": Network) "squared distance of the parameters from their running mean").later(),
+    sig!(Function "drift" none ("net": Network) "squared distance of the parameters from their running mean"),
     sig!(Function "joint" none ("net": Network; "stats": Enum(STATS), = "joint")
-        "applies a network to several batches, normalised together").later(),
+        "applies a network to several batches, normalised together"),
     sig!(Function "unroll" none ("net": Network; "steps": Int; "using": Optimiser, = ""; "order": Enum(ORDER), = "full")
-        "the network after virtual updates of its player (Metz et al. 2017)").later(),
-    sig!(Function "replay" it ("capacity": Int; "share": Number, = "0.5"; "others": Tensor, = "")
-        "exchanges samples with a buffer of earlier ones (Shrivastava et al. 2017)").variadic().later(),
+        "the network after virtual updates of its player (Metz et al. 2017)"),
+    sig!(Function "replay" it ("capacity": Int; "share": Number, = "0.5"; "rule": Enum(RULES), = "exchange";
+        "others": Tensor, = "")
+        "exchanges samples with a buffer of earlier ones (Shrivastava et al. 2017)")
+    .variadic(),
     // Pictures
     sig!(Function "overlay" it ("map": Tensor; "alpha": Number, = "0.5") "a heat map over a picture; in `samples` only"),
     sig!(Function "sweep" it ("lo": Number; "hi": Number)

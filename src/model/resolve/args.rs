@@ -122,7 +122,10 @@ impl Resolver<'_> {
     /// A network: a name, or a function of one such as `ema(G)`.
     pub(super) fn network(&mut self, e: &Expr, scope: &mut Scope) {
         if let ExprKind::Name(n) = &e.kind {
-            if matches!(scope.find(n).map(|l| &l.kind), Some(super::scope::Kind::Network(_))) {
+            if matches!(
+                scope.find(n).map(|l| &l.kind),
+                Some(super::scope::Kind::Network(_) | super::scope::Kind::Joint(_))
+            ) {
                 scope.mark(n);
                 return;
             }

@@ -7,6 +7,7 @@ use crate::diag::Diagnostic;
 use crate::diag::names::suggest;
 use crate::layers::args::bind_names;
 use crate::layers::{Class, Signature, table};
+use crate::model::Model;
 use crate::source::Span;
 use crate::syntax::ast::{Arg, Args, Expr, ExprKind, Ident, Index, LayerCall, Network, PipeStage, ResultType};
 
@@ -88,7 +89,7 @@ impl<'m> Resolver<'m> {
             if local.kind == Kind::Rows && self.place == Place::Player {
                 let at = local.span;
                 self.rows_in_player(n, span, Some(at));
-            } else if let Kind::Network(of) = &local.kind {
+            } else if let Kind::Network(of) | Kind::Joint(of) = &local.kind {
                 let of = of.clone();
                 self.error(
                     Diagnostic::error("E0205", format!("`{n}` is a network, a value is expected"))
@@ -262,6 +263,9 @@ impl<'m> Resolver<'m> {
         let ExprKind::Name(n) = &callee.kind else {
             if let Some(network) = self.model.network_of(callee) {
                 self.expr(callee, scope);
+                if Model::is_joint(callee) {
+                    return args.args.iter().for_each(|a| self.part(&a.value, scope));
+                }
                 self.bind_inputs(&network.name.name, &network.inputs, e.span, args, scope);
             } else {
                 self.error(
@@ -273,7 +277,9 @@ impl<'m> Resolver<'m> {
         };
         // Position picks the class: `let l1 = mean(l1(a, b))` may be, the called one is the function.
         let function = table::lookup(Class::Function, n).is_some();
-        if let Some(local) = scope.find(n).filter(|l| !function || matches!(l.kind, Kind::Network(_))) {
+        if let Some(local) =
+            scope.find(n).filter(|l| !function || matches!(l.kind, Kind::Network(_) | Kind::Joint(_)))
+        {
             let kind = local.kind.clone();
             scope.mark(n);
             match kind {
@@ -282,6 +288,7 @@ impl<'m> Resolver<'m> {
                         self.bind_inputs(n, &network.inputs, e.span, args, scope);
                     }
                 }
+                Kind::Joint(_) => args.args.iter().for_each(|a| self.part(&a.value, scope)),
                 _ => self.error(
                     Diagnostic::error("E0205", format!("`{n}` is a value, not a function"))
                         .at(callee.span, "cannot be called")
@@ -478,9 +485,10 @@ impl<'m> Resolver<'m> {
                     && super::super::NETWORK_FUNCTIONS.contains(&f.as_str())
                     && let Some(network) = self.model.network_of(e)
                 {
-                    return Kind::Network(network.name.name.clone());
+                    let of = network.name.name.clone();
+                    return if Model::is_joint(e) { Kind::Joint(of) } else { Kind::Network(of) };
                 }
-                match self.applied(callee, scope) {
+                match self.applied(callee, scope).filter(|_| !Model::is_joint(callee)) {
                     Some(n) => Kind::Applied(n.name.name.clone()),
                     None => Kind::Value,
                 }

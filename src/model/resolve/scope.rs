@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Rows,
     /// A network made by a function such as `ema(G)`.
     Network(String),
+    /// A network made by `joint`, which takes several batches.
+    Joint(String),
     /// The result of an application of this network.
     Applied(String),
     /// What `evaluate` found.
