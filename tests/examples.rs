@@ -87,11 +87,14 @@ executors_agree! {
     lsgan "examples/lsgan.gan"
     mnist_classifier "examples/mnist_classifier.gan"
     ring "examples/ring.gan"
+    saddle_game "examples/saddle_game.gan"
     sngan "examples/sngan.gan"
     stacked_mnist "examples/stacked_mnist.gan"
+    unrolled_ring "examples/unrolled_ring.gan"
     wgan_gp "examples/wgan_gp.gan"
     small_ring "tests/train/ring.gan"
     small_digits "tests/train/digits.gan"
+    state_of_tricks "tests/train/kept.gan"
 }
 
 #[test]

@@ -16,7 +16,7 @@ struct Run {
     step: u32,
     losses: BTreeMap<String, f64>,
     cpu: CpuExecutor,
-    program: ganc::exec::cpu::CpuProgram,
+    program: <CpuExecutor as Executor>::Program,
 }
 
 impl Run {
@@ -244,7 +244,6 @@ fn past_is_one_of_the_last_snapshots() {
         }
         if t % 3 == 0 {
             kept.push_back(f64::from(t));
-            kept.truncate(90);
             if kept.len() > 2 {
                 kept.pop_front();
             }

@@ -227,12 +227,12 @@ fn each_trick_is_documented_and_expanded_by_a_case() {
     let mut names = BTreeSet::new();
     for t in &ganc::tricks::TRICKS {
         let s = table::lookup(Class::Trick, t.name).unwrap_or_else(|| panic!("{} has no signature", t.name));
-        assert_eq!(s.available, t.apply.is_some(), "{}: table and list of tricks do not agree", t.name);
+        assert!(s.available, "{}: table and list of tricks do not agree", t.name);
         let written = format!("trick {}", t.name);
         let mut uses = cases.match_indices(&written);
         let whole =
             |at: usize| !cases[at + 6 + t.name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
-        assert!(!s.available || uses.any(|u| whole(u.0)), "{} has no case tests/cases/expand_*.gan", t.name);
+        assert!(uses.any(|u| whole(u.0)), "{} has no case tests/cases/expand_*.gan", t.name);
         names.insert(t.name);
     }
     assert_eq!(names, table::names(Class::Trick).collect());

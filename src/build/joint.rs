@@ -71,10 +71,7 @@ impl<'m> Builder<'m> {
             let many = if two_only { "two batches" } else { "two batches or more" };
             return self.report(
                 Diagnostic::error("E0467", format!("`joint({name})` is applied to {many}"))
-                    .at(
-                        span,
-                        format!("{} values for {inputs} input{}", given.len(), if inputs == 1 { "" } else { "s" }),
-                    )
+                    .at(span, format!("the network has {inputs} input{}, {} given", plural(inputs), given.len()))
                     .label(decl.name.span, signature(decl))
                     .help("give all inputs for the first batch, then all for the next: `joint(D)(real, fake)`"),
             );
@@ -113,4 +110,8 @@ impl<'m> Builder<'m> {
         }
         Value::List(Rc::new(list))
     }
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
 }

@@ -85,11 +85,11 @@ impl<'m> Builder<'m> {
     }
 
     /// A network that is updated, not an average or snapshot of one.
-    pub fn present(&mut self, net: &NetRef, what: &str, span: Span) -> bool {
+    pub fn present(&mut self, net: &NetRef, name: &str, span: Span) -> bool {
         self.check_network(net.index);
         if net.view != View::Present {
             self.report(
-                Diagnostic::error("E0464", format!("{what} of a network as it is now"))
+                Diagnostic::error("E0464", format!("`{name}` takes a network as it is now"))
                     .at(span, "this is an average, a snapshot or an unrolled network")
                     .help("give it the network itself"),
             );
@@ -101,7 +101,7 @@ impl<'m> Builder<'m> {
     /// `drift(G)`: the squared distance of the parameters from the mean of all values that they have had at the ends
     /// of iterations, the first one included (Salimans et al. 2016, section 3.3).
     pub fn drift(&mut self, net: &NetRef, span: Span) -> Value {
-        if !self.present(net, "`drift` is taken", span) {
+        if !self.present(net, "drift", span) {
             return Value::Error;
         }
         for name in self.nets[net.index].params.clone() {
@@ -187,7 +187,7 @@ impl<'m> Builder<'m> {
                     .help("write for example `swap_each: 100, for: 5`"),
             );
         }
-        if !self.present(&net, "snapshots are kept", span) {
+        if !self.present(&net, "past", span) {
             return Value::Error;
         }
         let train = self.train.index;

@@ -27,7 +27,7 @@ impl<'m> Builder<'m> {
         let Some(given) = self.given("unroll", args, span) else { return Value::Error };
         let Some(steps) = self.whole_of(env, &given, "steps", (0.0, MAX_STEPS)) else { return Value::Error };
         let first = given.get("order").is_some_and(|e| matches!(&e.kind, ExprKind::Name(w) if w == "first"));
-        if !self.present(&net, "updates are unrolled", span) {
+        if !self.present(&net, "unroll", span) {
             return Value::Error;
         }
         let Some(player) = self.player_to_unroll(net.index, span) else { return Value::Error };

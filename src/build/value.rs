@@ -1,7 +1,7 @@
 //! Values that expressions have while a graph is built.
 
 use crate::graph::{Name, NodeId};
-use crate::layers::{Init, Kind, JointStatistics, Tensor};
+use crate::layers::{Init, JointStatistics, Kind, Tensor};
 use std::rc::Rc;
 
 /// A value of an expression.

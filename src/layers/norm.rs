@@ -3,7 +3,7 @@
 use super::args::Bound;
 use super::linear::{dense, label};
 use super::value::{Fallible, batched, need_fits, need_real, unbatched};
-use super::{Init, Kind, LayerError, ParamRole, Scope, JointStatistics, Tensor};
+use super::{Init, JointStatistics, Kind, LayerError, ParamRole, Scope, Tensor};
 use crate::graph::{Graph, NodeId, Type, Unary};
 
 /// Mean and biased variance over axes (kept), and the centred value.

@@ -72,38 +72,38 @@ pub struct Trick {
     pub name: &'static str,
     /// When it acts.
     pub phase: Phase,
-    /// The rewriting; `None`: part of the language that this version does not have yet.
-    pub apply: Option<Apply>,
+    /// The rewriting.
+    pub apply: Apply,
 }
 
-const fn trick(name: &'static str, phase: Phase, apply: Option<Apply>) -> Trick {
+const fn trick(name: &'static str, phase: Phase, apply: Apply) -> Trick {
     Trick { name, phase, apply }
 }
 
 /// All tricks by phase.
 pub const TRICKS: [Trick; 21] = [
-    trick("one_sided_label_smoothing", Phase::Targets, Some(label_smoothing::apply)),
-    trick("label_flip", Phase::Targets, Some(label_flip::apply)),
-    trick("instance_noise", Phase::Inputs, Some(instance_noise::apply)),
-    trick("diff_augment", Phase::Inputs, Some(diff_augment::apply)),
-    trick("pack", Phase::Inputs, Some(pack::apply)),
+    trick("one_sided_label_smoothing", Phase::Targets, label_smoothing::apply),
+    trick("label_flip", Phase::Targets, label_flip::apply),
+    trick("instance_noise", Phase::Inputs, instance_noise::apply),
+    trick("diff_augment", Phase::Inputs, diff_augment::apply),
+    trick("pack", Phase::Inputs, pack::apply),
     // Before the replay: what the buffer takes is then made by whoever plays.
-    trick("past_players", Phase::Opponents, Some(past_players::apply)),
-    trick("experience_replay", Phase::Opponents, Some(experience_replay::apply)),
-    trick("batch_statistics", Phase::Statistics, Some(batch_statistics::apply)),
-    trick("virtual_batch_norm", Phase::Statistics, Some(virtual_batch_norm::apply)),
-    trick("gradient_penalty", Phase::Terms, Some(gradient_penalty::apply)),
-    trick("r1", Phase::Terms, Some(r1::r1)),
-    trick("r2", Phase::Terms, Some(r1::r2)),
-    trick("historical_averaging", Phase::Terms, Some(historical_averaging::apply)),
-    trick("feature_matching", Phase::Terms, Some(feature_matching::apply)),
-    trick("top_k", Phase::Terms, Some(top_k::apply)),
-    trick("unrolled", Phase::Unrolling, Some(unrolled::apply)),
-    trick("two_time_scale", Phase::Optimisers, Some(two_time_scale::apply)),
-    trick("weight_clip", Phase::Optimisers, Some(weight_clip::apply)),
-    trick("gradient_clip", Phase::Optimisers, Some(gradient_clip::apply)),
-    trick("accumulate", Phase::Optimisers, Some(accumulate::apply)),
-    trick("ema", Phase::Actions, Some(ema::apply)),
+    trick("past_players", Phase::Opponents, past_players::apply),
+    trick("experience_replay", Phase::Opponents, experience_replay::apply),
+    trick("batch_statistics", Phase::Statistics, batch_statistics::apply),
+    trick("virtual_batch_norm", Phase::Statistics, virtual_batch_norm::apply),
+    trick("gradient_penalty", Phase::Terms, gradient_penalty::apply),
+    trick("r1", Phase::Terms, r1::r1),
+    trick("r2", Phase::Terms, r1::r2),
+    trick("historical_averaging", Phase::Terms, historical_averaging::apply),
+    trick("feature_matching", Phase::Terms, feature_matching::apply),
+    trick("top_k", Phase::Terms, top_k::apply),
+    trick("unrolled", Phase::Unrolling, unrolled::apply),
+    trick("two_time_scale", Phase::Optimisers, two_time_scale::apply),
+    trick("weight_clip", Phase::Optimisers, weight_clip::apply),
+    trick("gradient_clip", Phase::Optimisers, gradient_clip::apply),
+    trick("accumulate", Phase::Optimisers, accumulate::apply),
+    trick("ema", Phase::Actions, ema::apply),
 ];
 
 /// Rewrites all losses and tricks of a model into the core; the result has no losses any more.
@@ -139,25 +139,21 @@ fn expand_train(
     edits: &mut Edits,
     errors: &mut Diagnostics,
 ) -> (Vec<TrainStmt>, Diagnostics) {
+    // An error in one `train` does not hide those of the next.
+    let before = errors.items().len();
     let (mut work, sugar) = Work::new(model, consts, train, errors);
     work.edits = std::mem::take(edits);
     losses::read(&mut work, &sugar, errors);
-    let read_all = !errors.has_errors();
+    let read_all = errors.items().len() == before;
     let uses = work.tricks.clone();
     for t in &TRICKS {
         if t.phase == Phase::Optimisers && t.name == "two_time_scale" && read_all {
             losses::write(&mut work);
         }
         for u in uses.iter().filter(|u| u.name.name == t.name) {
-            match t.apply {
-                None => errors.push(not_yet(u)),
-                // A loss that could not be read would make the tricks on it look wrong too.
-                Some(_) if !read_all => {}
-                Some(apply) => {
-                    if let Err(d) = apply(&mut work, u) {
-                        errors.push(d);
-                    }
-                }
+            // A loss that could not be read would make the tricks on it look wrong too.
+            if read_all && let Err(d) = (t.apply)(&mut work, u) {
+                errors.push(d);
             }
         }
     }
@@ -167,12 +163,6 @@ fn expand_train(
     let warnings = if errors.has_errors() { Diagnostics::default() } else { lints::check(&work, span) };
     *edits = work.edits;
     (work.stmts, warnings)
-}
-
-fn not_yet(u: &TrickUse) -> Diagnostic {
-    Diagnostic::error("E0490", format!("trick `{}` is not available in this version", u.name.name))
-        .at(u.span, "it is part of the language, but this compiler cannot expand it yet")
-        .help("leave the line out, or write what the trick does into the players")
 }
 
 /// Every player minimises something.

@@ -288,12 +288,4 @@ objective must not look ahead at the player that asks: two objectives that unrol
 players may not update one network together either.
 ",
     },
-    Entry {
-        code: "E0490",
-        title: "a trick that is not available yet",
-        text: "\
-This trick is part of the language: its name and arguments are known and checked. This version of the
-compiler cannot expand it yet. Leave it out, or write what it does into the players.
-",
-    },
 ];

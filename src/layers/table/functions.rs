@@ -86,7 +86,8 @@ pub(super) static FUNCTIONS: &[Signature] = &[
     sig!(Function "argmax" it () "index of the largest, as a class"),
     sig!(Function "shuffle" it () "another sample's value").crosses(),
     sig!(Function "top_k" it ("fraction": Any)
-        "x with a gradient from the largest samples only, this fraction of the batch (Sinha et al. 2020)").crosses(),
+        "x with a gradient from the largest samples only, this fraction of the batch (Sinha et al. 2020)")
+    .crosses(),
     // Losses
     sig!(Function "bce" it ("target": Any) "binary cross-entropy of a logit, elementwise"),
     sig!(Function "mse" it ("b": Any) "(a - b)^2, elementwise"),

@@ -232,6 +232,11 @@ impl<'m> Resolver<'m> {
         {
             return self.model.network(of);
         }
+        if let ExprKind::Call(f, args) = &callee.kind
+            && matches!(&f.kind, ExprKind::Name(f) if super::super::NETWORK_FUNCTIONS.contains(&f.as_str()))
+        {
+            return self.applied(&args.args.first()?.value, scope);
+        }
         let name = self.model.network_of(callee)?.name.name.clone();
         self.model.network(&name)
     }
@@ -261,7 +266,7 @@ impl<'m> Resolver<'m> {
 
     fn call(&mut self, e: &Expr, callee: &Expr, args: &Args, scope: &mut Scope) {
         let ExprKind::Name(n) = &callee.kind else {
-            if let Some(network) = self.model.network_of(callee) {
+            if let Some(network) = self.applied(callee, scope) {
                 self.expr(callee, scope);
                 if Model::is_joint(callee) {
                     return args.args.iter().for_each(|a| self.part(&a.value, scope));
@@ -483,7 +488,7 @@ impl<'m> Resolver<'m> {
             ExprKind::Call(callee, _) => {
                 if let ExprKind::Name(f) = &callee.kind
                     && super::super::NETWORK_FUNCTIONS.contains(&f.as_str())
-                    && let Some(network) = self.model.network_of(e)
+                    && let Some(network) = self.applied(e, scope)
                 {
                     let of = network.name.name.clone();
                     return if Model::is_joint(e) { Kind::Joint(of) } else { Kind::Network(of) };
