@@ -154,12 +154,16 @@ fn missing<'a>(a: &'a BTreeSet<String>, b: &'a BTreeSet<String>) -> Vec<&'a str>
 }
 
 /// Codes E01–E04 and W without a case under `tests/errors`, and why.
-const NO_CASE: [(&str, &str); 5] = [
+const NO_CASE: [(&str, &str); 6] = [
     ("E0111", "needs a file of more than 1 MiB; tests/syntax.rs makes one"),
     ("E0212", "about `--set`, not the file; tests/model.rs"),
     ("E0214", "about `--only`, not the file; tests/model.rs"),
     ("E0311", "from `layers` to callers other than `build`, which says E0451 before; src/layers"),
     ("E0312", "likewise; `build` says E0207 before"),
+    (
+        "E0451",
+        "for what is in the tables before it is compiled; at present that is one data source, which says E0510",
+    ),
 ];
 
 /// E0500 stands for diagnostics of `data` that keep their own codes.
