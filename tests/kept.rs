@@ -62,7 +62,7 @@ impl Run {
     /// A state; the CPU must have the same.
     fn state(&self, name: &str) -> Vec<f64> {
         let ours = self.env.states.get(name).unwrap_or_else(|| panic!("no state {name}")).data.to_vec();
-        let cpu = self.cpu.fetch(name).unwrap().to_f64();
+        let cpu = self.cpu.fetch(name).unwrap().unwrap().to_f64();
         let far = ours.iter().zip(&cpu).any(|(a, b)| (a - b).abs() > 1e-5 * a.abs().max(1.0));
         assert!(!far, "{name}: {ours:?} on the oracle, {cpu:?} on the CPU");
         ours

@@ -102,7 +102,7 @@ fn on_cpu(c: &Compiled, g: &Graph, env: &Env) -> Vec<BTreeMap<String, Vec<f64>>>
             .map(|(n, t)| (n.to_string(), t.to_f64()))
             .collect();
         for d in &c.tensors {
-            out.insert(format!("value:{}", d.name), exec.fetch(&d.name).unwrap().to_f64());
+            out.insert(format!("value:{}", d.name), exec.fetch(&d.name).unwrap().unwrap().to_f64());
         }
         all.push(out);
     }

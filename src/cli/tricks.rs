@@ -279,7 +279,6 @@ mod tests {
             {
                 assert!(said.contains(part), "{}: {part}\n{said}", page.name);
             }
-            let trick = TRICKS.iter().find(|t| t.name == page.name);
             let works = pages::layer(page.name).is_none_or(|s| s.available);
             let with = compiled(&page.spec(true));
             assert_eq!(with.is_ok(), works, "{}: {:?}", page.name, with.err());
