@@ -30,7 +30,7 @@ impl Run {
                 _ => 0.5,
             };
             let t = Tensor::new(d.ty.clone(), vec![start; d.ty.elements()]);
-            cpu.store(&d.name, &host(&t));
+            cpu.store(&d.name, &host(&t)).unwrap();
             env = if d.trained { env.param(&*d.name, t) } else { env.state(&*d.name, t) };
         }
         let program = cpu.compile(&c.trains[0].iterations[0].graph).unwrap();

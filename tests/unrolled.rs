@@ -92,7 +92,7 @@ fn on_cpu(c: &Compiled, g: &Graph, env: &Env) -> Vec<BTreeMap<String, Vec<f64>>>
     for fuse in [true, false] {
         let mut exec = CpuExecutor::new(CpuOptions { fuse, ..CpuOptions::default() });
         for (name, t) in env.params.iter().chain(&env.states) {
-            exec.store(name, &host(t));
+            exec.store(name, &host(t)).unwrap();
         }
         let mut program = exec.compile(g).unwrap();
         let mut out: BTreeMap<String, Vec<f64>> = exec
