@@ -424,6 +424,14 @@ fn feature_matching_does_not_pair_samples() {
     assert!(text.contains(written), "{text}");
 }
 
+/// A judge some steps ahead scores the samples that `top_k` ranks.
+#[test]
+fn the_best_samples_are_those_of_the_unrolled_judge() {
+    let text =
+        ganc_expanded("discriminator D(x: [3]) -> [1] { linear(1) }", "trick top_k(0.5)\ntrick unrolled(steps: 1)");
+    assert!(text.contains("minimize -mean(top_k(D_ahead(G(z)), 0.5))"), "{text}");
+}
+
 fn ganc_expanded(judge: &str, trick: &str) -> String {
     let text = format!(
         "generator G(z: [2]) -> [3] {{ linear(3) }}\n{judge}\ntrain {{\n batch 4\n steps 2\n draw z: [2] ~ normal\n\

@@ -26,7 +26,9 @@ pub fn apply(work: &mut Work<'_>, t: &TrickUse) -> Result<(), Diagnostic> {
                 )
                 .label(t.span, "this trick is for the generator"));
         }
-        let fake = work.losses[i].generator.fake.clone();
+        // Written out even if it is a let: a later trick may change the judge in here, and players share lets.
+        let fake = &work.losses[i].generator.fake;
+        let fake = work.application(fake).map_or_else(|| fake.clone(), |a| a.with_args(a.args.clone()));
         work.losses[i].generator.fake = make::call("top_k", vec![fake, fraction.clone()], t.span);
     }
     Ok(())

@@ -41,20 +41,21 @@ pub fn apply(work: &mut Work<'_>, t: &TrickUse) -> Result<(), Diagnostic> {
             work.add_player_let(&m, make::let_line(&name, ahead.clone()));
         }
         // Through lets of the train, which other players read as well.
-        let seen = |e: &Expr| {
-            work.application(e).map(|a| {
-                let mut a = a;
+        let seen = |e: &Expr| match work.application(e) {
+            Some(mut a) => {
                 replace(&mut a.callee, &judge, &name);
                 a.with_args(a.args.clone())
-            })
+            }
+            // Within the function of another trick: `top_k(D(…), …)`.
+            None => {
+                let mut e = e.clone();
+                replace(&mut e, &judge, &name);
+                e
+            }
         };
         let (real, fake) = (seen(&work.losses[i].generator.real), seen(&work.losses[i].generator.fake));
         let l = &mut work.losses[i];
-        for (score, seen) in [(&mut l.generator.real, real), (&mut l.generator.fake, fake)] {
-            if let Some(e) = seen {
-                *score = e;
-            }
-        }
+        (l.generator.real, l.generator.fake) = (real, fake);
         for line in &mut l.maker_terms {
             walk::line_mut(line, &mut |e| {
                 replace(e, &judge, &name);
