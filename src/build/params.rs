@@ -105,7 +105,7 @@ impl<'m> Builder<'m> {
                     "equalized" => mods.equalized = Some(bound.positive("lr")?),
                     "precision" => {
                         let w = bound.word("dtype")?;
-                        mods.precision = Some(super::precision::operands(&w));
+                        mods.precision = Some(super::precision::operands(w));
                         if w == "tf32" {
                             self.warn_tf32("precision(tf32)", span);
                         }
