@@ -192,28 +192,3 @@ fn nvrtc_gives_machine_code_where_it_is_found() {
     let e = nvrtc.compile(good, &options("sm_7")).expect_err("no device").to_string();
     assert!(e.contains("gpu-architecture"), "{e}");
 }
-
-#[test]
-fn nvrtc_compiles_whole_programs_where_it_is_found() {
-    use ganc::codegen::cuda::{Arch, PLAN, generate};
-    use ganc::exec::cuda::nvrtc::{Nvrtc, options};
-    use ganc::{fuse, passes, plan};
-    let nvrtc = match Nvrtc::find(&ganc::exec::cuda::Search::from_environment(), None) {
-        Ok(found) => found,
-        Err(e) => return println!("skipped: {e}"),
-    };
-    for spec in ["tests/train/ring.gan", "tests/train/digits.gan"] {
-        let c = crate::support::compile_file(&crate::support::repo(spec)).unwrap_or_else(|e| panic!("{e}"));
-        let g = passes::run(c.trains[0].iterations[0].graph.clone(), &passes::Options::default());
-        let g = passes::layout::layout(&g);
-        for fusion in [fuse::FuseOptions::GPU, fuse::FuseOptions::OFF] {
-            let plan = plan::plan(&g, fuse::fuse(&g, fusion), PLAN);
-            let module = generate(&g, &plan, Arch::Sm90a);
-            let (cubin, _) =
-                nvrtc.compile(&module.text, &options("sm_90a")).unwrap_or_else(|e| panic!("{spec}: {e}"));
-            for l in &module.launches {
-                assert!(cubin.windows(l.kernel.len()).any(|w| w == l.kernel.as_bytes()), "{spec}: {}", l.kernel);
-            }
-        }
-    }
-}

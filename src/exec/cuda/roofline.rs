@@ -91,7 +91,8 @@ mod tests {
     use crate::graph::Type;
     use crate::plan::plan;
 
-    fn prediction(dtype: DType) -> (Prediction, usize) {
+    /// A square product: what is predicted, its launches, and the bytes of its tensors.
+    fn prediction(dtype: DType) -> (Prediction, usize, usize) {
         let mut g = Graph::new();
         let a = g.input("a", Type::new(dtype, [2048, 2048]));
         let b = g.input("b", Type::new(dtype, [2048, 2048]));
@@ -100,16 +101,17 @@ mod tests {
         let clusters = fuse(&g, FuseOptions::GPU);
         let plan = plan(&g, clusters, crate::codegen::cuda::PLAN);
         let launches = plan.clusters.clusters.len();
-        (predict(&g, &plan, launches, target("sm_90a").unwrap()), launches)
+        let bytes = [a, b, y].iter().map(|n| g.ty(*n).bytes()).sum();
+        (predict(&g, &plan, launches, target("sm_90a").unwrap()), launches, bytes)
     }
 
     #[test]
     fn a_product_is_bound_by_the_rate_of_its_precision() {
         let flops = 2u64 * 2048 * 2048 * 2048;
         for (dtype, rate) in [(DType::F32, 67e12), (DType::Bf16, 989e12)] {
-            let (p, launches) = prediction(dtype);
+            let (p, launches, bytes) = prediction(dtype);
             assert_eq!((p.flops, launches), (flops, 1));
-            assert_eq!(p.bytes, 3 * 2048 * 2048 * dtype.bytes() as u64);
+            assert_eq!(p.bytes, bytes as u64);
             assert!((p.work - flops as f64 / rate).abs() < 1e-12, "{p:?}");
             assert_eq!(p.gaps, GAP);
         }
