@@ -72,6 +72,23 @@ fn a_run_leaves_a_folder_that_a_person_can_read() {
 }
 
 #[test]
+fn watching_does_not_change_a_bit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut results = Vec::new();
+    for (spec_name, each) in [("digits.gan", "off"), ("digits.gan", "1"), ("digits.gan", "7")] {
+        let out = dir.path().join(each);
+        ok(&["run", s(&spec(spec_name)), "--out", s(&out), "--steps", "20", "--monitors", each, "--quiet"]);
+        let log = fs::read_to_string(out.join("log.jsonl")).expect("log");
+        let read = log.lines().filter(|l| l.contains("\"monitor\"") && l.contains("gradient.G")).count();
+        assert_eq!(read, [("off", 0), ("1", 20), ("7", 2)].iter().find(|e| e.0 == each).expect("known").1);
+        results.push(last(&out).1);
+    }
+    assert_eq!(results[0], results[1]);
+    assert_eq!(results[0], results[2]);
+    assert!(refused(&["run", s(&spec("ring.gan")), "--monitors", "often"]).contains("on, off, or a number"));
+}
+
+#[test]
 fn threads_do_not_change_a_bit() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut results = Vec::new();

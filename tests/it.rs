@@ -30,6 +30,7 @@ mod layers;
 mod lowered;
 mod metrics;
 mod model;
+mod monitors;
 mod pairs;
 mod precision;
 mod properties;

@@ -22,6 +22,7 @@ impl<'m> Builder<'m> {
         self.gx.mask = mask;
         let mut outputs: Vec<(Name, NodeId)> = Vec::new();
         let mut waiting = Vec::new();
+        let mut seen = Vec::new();
         let players = self.train.players.clone();
         for (index, p) in players.iter().enumerate() {
             let mut last = None;
@@ -29,6 +30,10 @@ impl<'m> Builder<'m> {
                 self.moment = Moment::of_update(index, p, r);
                 let (loss, names, grads) = self.gradients(p)?;
                 last = Some(loss);
+                if r + 1 == p.repeat {
+                    let terms: Vec<&'m Expr> = p.terms.iter().map(|t| t.0).collect();
+                    seen.push(self.see(&p.name.name, &p.nets, &terms, &grads));
+                }
                 if simultaneous {
                     waiting.push((index, r, names, grads));
                 } else {
@@ -51,10 +56,11 @@ impl<'m> Builder<'m> {
         self.advance_pasts();
         let params: Vec<_> = self.gx.params.iter().map(|(n, &v)| (format!("param:{n}").into(), v)).collect();
         let states: Vec<_> = self.gx.states.iter().map(|(n, &v)| (format!("state:{n}").into(), v)).collect();
+        let watch = self.watch(&seen);
         let gx = std::mem::replace(&mut self.gx, Gx::new());
         let outputs: Vec<_> = params.into_iter().chain(states).chain(outputs).collect();
         let graph = self.in_precision(super::extract::extract(&gx.graph, &outputs));
-        Some(Iteration { mask, graph, inputs: gx.inputs, fresh: gx.fresh })
+        Some(Iteration { mask, graph, inputs: gx.inputs, fresh: gx.fresh, watch })
     }
 
     /// A player's objective and its gradients by all parameters it updates.

@@ -13,7 +13,7 @@
 //! - `unroll`, `kept`, `replay`, `joint`: functions with state, and of several batches
 //! - `precision`: fewer bits for products, scales of objectives in f16
 //! - `samples`, `overlay`, `evaluate`, `metric`: actions
-//! - `lints`: warnings about what was built
+//! - `lints`: warnings about what was built; `watch`: what monitors show
 //!
 //! [`program`] is the contract with the training loop.
 
@@ -43,6 +43,7 @@ mod text;
 mod train;
 mod unroll;
 mod value;
+mod watch;
 
 pub use ctx::Schemas;
 pub use sample::{INPUT, apply_chunk, sample_chunk};

@@ -79,7 +79,7 @@ pub struct BatchInput {
 }
 
 /// The iteration as one pure function. Further inputs: `seed: u32[2]`, `iteration: u32[]` (1 in the first).
-/// Outputs besides `param:…` and `state:…`: `loss:PLAYER` (rank 0, of its last update), `monitor:…`.
+/// Outputs besides `param:…` and `state:…`: `loss:PLAYER` (rank 0, of its last update).
 #[derive(Clone, Debug)]
 pub struct Iteration {
     /// Bit i: the lines `minimize … every k_i` count.
@@ -90,6 +90,24 @@ pub struct Iteration {
     pub inputs: Vec<BatchInput>,
     /// Minibatches that each line uses up.
     pub fresh: Vec<usize>,
+    /// What monitors show of it.
+    pub watch: Watch,
+}
+
+/// What monitors show of an iteration: a graph over the same inputs and the values before it. Outputs, rank 0 but for
+/// those in `modes`:
+///
+/// - `gradient.PLAYER`: norm of all gradients of its last update, before clipping
+/// - `real.JUDGE`, `fake.JUDGE`: share of scores of reals and of fakes on the right side
+/// - `correlation.NET`: mean correlation of two samples of a batch, as deviations from the data's mean
+/// - `coupling.NET`: how far samples move when others of their batch change, as a share of their spread
+/// - `modes.NET`: `[batch, d]`, samples
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// Its graph.
+    pub graph: Graph,
+    /// Outputs that are samples of data with known modes, and the index of that data.
+    pub modes: Vec<(Name, usize)>,
 }
 
 /// One `train`.

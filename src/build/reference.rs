@@ -4,7 +4,7 @@
 use super::ctx::{AppKey, Builder, Gx, Moment};
 use super::expr::Env;
 use super::net::{App, Statistics};
-use super::program::Iteration;
+use super::program::{Iteration, Watch};
 use super::value::NetRef;
 use crate::diag::Diagnostic;
 use crate::graph::{Name, Type};
@@ -95,7 +95,7 @@ impl<'m> Builder<'m> {
             .collect();
         let gx = std::mem::replace(&mut self.gx, Gx::new());
         let graph = super::extract::extract(&gx.graph, &outputs);
-        Some(Iteration { mask: 0, graph, inputs: gx.inputs, fresh: gx.fresh })
+        Some(Iteration { mask: 0, graph, inputs: gx.inputs, fresh: gx.fresh, watch: Watch::default() })
     }
 
     fn draw_reference(&mut self, net: usize, stmts: &'m [TrainStmt]) {

@@ -27,12 +27,14 @@ pub(super) struct Progress {
     began: Instant,
     done_before: u64,
     last_line: Instant,
+    /// The newest readings of monitors in short.
+    readings: String,
 }
 
 impl Progress {
     pub(super) fn new(mode: Mode) -> Self {
         let now = Instant::now();
-        Self { mode, bar: None, began: now, done_before: 0, last_line: now }
+        Self { mode, bar: None, began: now, done_before: 0, last_line: now, readings: String::new() }
     }
 
     fn say(&self, text: &str) {
@@ -59,6 +61,30 @@ pub(super) fn pairs(values: &[(String, f64)]) -> String {
     values.iter().map(|(n, v)| format!("{n} {}", number(*v))).collect::<Vec<_>>().join("  ")
 }
 
+/// Readings of monitors in few words: `  |grad| D 0.31 G 1.2  D right 0.98/0.95  G alike 0.04`.
+fn short(readings: &[(String, f64)]) -> String {
+    let all: Vec<(&str, &str, f64)> = readings
+        .iter()
+        .map(|(n, v)| n.split_once('.').map_or((n.as_str(), "", *v), |(k, of)| (k, of, *v)))
+        .collect();
+    let find = |kind: &str, of: &str| all.iter().find(|r| r.0 == kind && r.1 == of).map(|r| r.2);
+    let gradients: Vec<String> =
+        all.iter().filter(|r| r.0 == "gradient").map(|(_, of, v)| format!("{of} {}", number(*v))).collect();
+    let mut out = if gradients.is_empty() { String::new() } else { format!("  |grad| {}", gradients.join(" ")) };
+    for (kind, of, v) in &all {
+        match *kind {
+            "real" => {
+                let fake = find("fake", of).unwrap_or(f64::NAN);
+                out.push_str(&format!("  {of} right {v:.2}/{fake:.2}"));
+            }
+            "correlation" => out.push_str(&format!("  {of} alike {v:.2}")),
+            "modes" => out.push_str(&format!("  {of} modes {v}")),
+            _ => {}
+        }
+    }
+    out
+}
+
 fn object(values: &[(String, f64)]) -> serde_json::Map<String, serde_json::Value> {
     values.iter().map(|(n, v)| (n.clone(), json!(v))).collect()
 }
@@ -73,6 +99,7 @@ impl Ui for Progress {
         self.began = Instant::now();
         self.last_line = self.began;
         self.done_before = done;
+        self.readings.clear();
         if self.mode == Mode::Person && std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(Some(train.steps), ProgressDrawTarget::stderr());
             if let Ok(style) =
@@ -96,7 +123,7 @@ impl Ui for Progress {
             bar.set_position(step);
             // Formatting each step would cost small nets more than their arithmetic.
             if self.last_line.elapsed() > Duration::from_millis(200) {
-                bar.set_message(pairs(losses));
+                bar.set_message(format!("{}{}", pairs(losses), self.readings));
                 self.last_line = Instant::now();
             }
             return;
@@ -110,11 +137,12 @@ impl Ui for Progress {
             Mode::Person => {
                 let left = Duration::from_secs_f64((train.steps - step) as f64 / rate.max(1e-9));
                 self.say(&format!(
-                    "{} {step}/{}  {} it/s  {}  {} left",
+                    "{} {step}/{}  {} it/s  {}{}  {} left",
                     train.name,
                     train.steps,
                     number(rate),
                     pairs(losses),
+                    self.readings,
                     clock(left)
                 ));
             }
@@ -135,6 +163,14 @@ impl Ui for Progress {
         } else {
             self.say(&format!("{} {step}: {}", train.name, pairs(values)));
         }
+    }
+
+    fn watched(&mut self, train: &TrainProgram, step: u64, readings: &[(String, f64)]) {
+        if self.mode == Mode::Json {
+            let line = json!({"event": "monitor", "train": train.name, "step": step, "value": object(readings)});
+            super::print(&format!("{line}\n"));
+        }
+        self.readings = short(readings);
     }
 
     fn note(&mut self, text: &str) {

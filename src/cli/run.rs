@@ -9,6 +9,7 @@ use crate::exec::oracle::Oracle;
 use crate::model::Options;
 use crate::train::checkpoint;
 use crate::train::folder::{FORMAT, RunFolder, RunRecord};
+use crate::train::watch::DEFAULT_EVERY;
 use crate::train::{RunError, Summary, Trainer, Ui};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -50,11 +51,23 @@ pub(super) struct RunArgs {
     /// Save by the clock as well: minutes between checkpoints (0: never)
     #[arg(long, default_value_t = 5)]
     autosave: u64,
+    /// Gradient norms, accuracies of the judge and likeness of samples, each so many steps: on (100), off, or a number
+    #[arg(long, value_name = "off|on|N", default_value = "on", value_parser = monitors)]
+    monitors: u64,
     /// Run every node in 64-bit floats, as plainly as it is defined: slow, the check on everything else
     #[arg(long, conflicts_with = "no_fuse")]
     oracle: bool,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// Steps between readings of monitors; 0: none.
+fn monitors(text: &str) -> Result<u64, String> {
+    match text {
+        "off" => Ok(0),
+        "on" => Ok(DEFAULT_EVERY),
+        n => n.parse().ok().filter(|n| *n > 0).ok_or_else(|| "on, off, or a number of steps from 1".to_string()),
+    }
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -185,19 +198,20 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Trains to the end, or until `stop` is set.
+    /// Trains to the end, or until `stop` is set, with readings of monitors each so many steps (0: none).
     pub(super) fn train<E: Executor>(
         &self,
         exec: &mut E,
         stop: &AtomicBool,
         autosave: Duration,
+        monitors: u64,
         ui: &mut dyn Ui,
     ) -> Result<Summary, RunError> {
         // Held to the end: two processes in one folder would mix their logs and checkpoints.
         let _lock = self.folder.lock()?;
         let spec = spec_hash(self.record);
         let Job { compiled, data, folder, .. } = *self;
-        Trainer { compiled, exec, data, folder, spec, stop, autosave }.run(self.from, ui)
+        Trainer { compiled, exec, data, folder, spec, stop, monitors, autosave }.run(self.from, ui)
     }
 }
 
@@ -227,7 +241,7 @@ fn train<E: Executor>(args: &RunArgs, front: &compile::Front, job: &Job<'_>, exe
     ui.note(&format!("run folder {}", job.folder.root().display()));
     let minutes = if args.autosave == 0 { u64::MAX } else { args.autosave };
     let autosave = Duration::from_secs(minutes.saturating_mul(60));
-    match job.train(exec, stop_flag(), autosave, &mut ui) {
+    match job.train(exec, stop_flag(), autosave, args.monitors, &mut ui) {
         Ok(summary) => finish(&summary, job.folder, mode),
         Err(e) => {
             let failure = compile::refused(&front.sources, &e.diagnostics(None));

@@ -2,16 +2,17 @@
 
 use super::actions::{self, Programs};
 use super::checkpoint::{self, Loaded, Position};
+use super::curves::Curves;
 use super::error::RunError;
 use super::feed;
 use super::folder::{Log, LogLine, RunFolder};
+use super::watch::Watcher;
 use super::{hunt, key};
-use crate::build::program::{Action, Compiled, Every, TrainProgram};
+use crate::build::program::{Action, Compiled, Every, Iteration, TrainProgram};
 use crate::data::{Dataset, Loader};
 use crate::exec::{ExecError, Executor};
 use crate::graph::HostTensor;
 use crate::layers::init;
-use crate::report::curves::Series;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,10 @@ pub trait Ui {
     fn step(&mut self, train: &TrainProgram, step: u64, losses: &[(String, f64)]);
     /// A line was evaluated.
     fn evaluated(&mut self, train: &TrainProgram, step: u64, values: &[(String, f64)]);
+    /// Monitors were read.
+    fn watched(&mut self, train: &TrainProgram, step: u64, readings: &[(String, f64)]) {
+        let _ = (train, step, readings);
+    }
     /// Something worth a line happened (a file was written, a checkpoint passed over).
     fn note(&mut self, text: &str);
     /// A `train` has ended.
@@ -59,6 +64,8 @@ pub struct Trainer<'a, E: Executor> {
     pub spec: String,
     /// Set by a signal: save and stop.
     pub stop: &'a AtomicBool,
+    /// Iterations between readings of monitors; 0: none. No number of the run depends on it.
+    pub monitors: u64,
     /// Save by the clock as well, so that a long run without `checkpoint` lines loses little.
     pub autosave: Duration,
 }
@@ -113,10 +120,24 @@ struct Running<P, R> {
     iterations: Vec<Option<P>>,
     /// Started, not yet finished; the oldest first.
     flying: VecDeque<Flying<R>>,
+    /// Programs of what monitors show.
+    watches: Vec<Option<P>>,
+    watcher: Watcher,
+    log: Log,
+    curves: Curves,
     position: Position,
     saved: Option<PathBuf>,
     saved_at: Instant,
     began: Instant,
+}
+
+impl<P, R> Running<P, R> {
+    /// Writes a line of the log, with the time.
+    fn log(&mut self, mut line: LogLine) -> Result<(), RunError> {
+        line.seconds = self.began.elapsed().as_secs_f64();
+        self.curves.add(&line);
+        self.log.add(&line)
+    }
 }
 
 impl<E: Executor> Trainer<'_, E> {
@@ -133,11 +154,15 @@ impl<E: Executor> Trainer<'_, E> {
             position = loaded.manifest.position.clone();
         }
         let names: Vec<String> = self.compiled.trains.iter().map(|t| t.name.clone()).collect();
-        let mut log = Log::open(&self.folder.log(), &names, (position.train, position.step))?;
+        let (log, lines) = Log::open(&self.folder.log(), &names, (position.train, position.step))?;
         let mut run = Running {
             programs: Programs::default(),
             iterations: Vec::new(),
             flying: VecDeque::new(),
+            watches: Vec::new(),
+            watcher: Watcher::new(self.monitors),
+            log,
+            curves: Curves::new(self.compiled, &lines),
             position,
             saved: from.map(|l| l.path.clone()),
             saved_at: Instant::now(),
@@ -153,7 +178,8 @@ impl<E: Executor> Trainer<'_, E> {
             }
             run.position.minibatches.resize(train.lines.len(), 0);
             run.iterations = train.iterations.iter().map(|_| None).collect();
-            let stopped = self.train(train, &mut run, &mut log, ui)?;
+            run.watches = train.iterations.iter().map(|_| None).collect();
+            let stopped = self.train(train, &mut run, ui)?;
             if stopped {
                 return Ok(self.summary(run, true));
             }
@@ -165,7 +191,6 @@ impl<E: Executor> Trainer<'_, E> {
         &mut self,
         train: &TrainProgram,
         run: &mut Running<E::Program, E::Pending>,
-        log: &mut Log,
         ui: &mut dyn Ui,
     ) -> Result<bool, RunError> {
         ui.begin(train, run.position.step);
@@ -185,10 +210,11 @@ impl<E: Executor> Trainer<'_, E> {
                     let ready = batches
                         .recv()
                         .map_err(|_| ExecError::Bug("the thread that prepares minibatches has died".into()))??;
-                    self.iterate(train, &loaders, run, log, ui, step, &ready)?;
+                    self.iterate(train, &loaders, run, ui, step, &ready)?;
                     if step < train.steps && self.stop.load(Ordering::Relaxed) {
-                        self.settle_to(0, train, &loaders, run, log, ui)?;
-                        self.save(train, &loaders, run, log, ui)?;
+                        self.settle_to(0, train, &loaders, run, ui)?;
+                        self.save(train, &loaders, run, ui)?;
+                        run.curves.draw(&self.folder.curves(), true)?;
                         return Ok(true);
                     }
                 }
@@ -197,7 +223,8 @@ impl<E: Executor> Trainer<'_, E> {
         ui.end(train);
         if !stopped {
             self.decide(train, run, None, ui)?;
-            self.save(train, &loaders, run, log, ui)?;
+            self.save(train, &loaders, run, ui)?;
+            run.curves.draw(&self.folder.curves(), true)?;
         }
         Ok(stopped)
     }
@@ -209,12 +236,14 @@ impl<E: Executor> Trainer<'_, E> {
         train: &TrainProgram,
         loaders: &[Arc<Loader>],
         run: &mut Running<E::Program, E::Pending>,
-        log: &mut Log,
         ui: &mut dyn Ui,
         step: u64,
         batches: &[HostTensor],
     ) -> Result<(), RunError> {
-        self.begin(train, run, step, batches)?;
+        if run.watcher.due(step) {
+            self.settle_to(0, train, loaders, run, ui)?;
+        }
+        self.begin(train, run, ui, step, batches)?;
         let last = step == train.steps;
         let due = |every: &Every| last || step.is_multiple_of(every.steps);
         // Whatever reads or keeps the tensors of this step waits for it, and for the losses before.
@@ -223,22 +252,26 @@ impl<E: Executor> Trainer<'_, E> {
             || run.saved_at.elapsed() >= self.autosave
             || self.stop.load(Ordering::Relaxed);
         let ahead = if settled { 0 } else { self.exec.ahead() };
-        self.settle_to(ahead, train, loaders, run, log, ui)?;
+        self.settle_to(ahead, train, loaders, run, ui)?;
         let mut acted = false;
         let mut save = false;
         for every in train.every.iter().filter(|e| due(e)) {
             acted = true;
             for action in &every.actions {
                 save |= matches!(action, Action::Checkpoint);
-                self.act(train, run, log, ui, step, action)?;
+                self.act(train, run, ui, step, action)?;
             }
         }
         if acted {
             self.decide(train, run, Some(step), ui)?;
-            self.draw_curves(log)?;
         }
-        if settled && !last && (save || run.saved_at.elapsed() >= self.autosave) {
-            self.save(train, loaders, run, log, ui)?;
+        let save = settled && !last && (save || run.saved_at.elapsed() >= self.autosave);
+        if save {
+            self.save(train, loaders, run, ui)?;
+        }
+        if acted || save {
+            run.log.flush()?;
+            run.curves.draw(&self.folder.curves(), false)?;
         }
         Ok(())
     }
@@ -247,20 +280,24 @@ impl<E: Executor> Trainer<'_, E> {
         &mut self,
         train: &TrainProgram,
         run: &mut Running<E::Program, E::Pending>,
+        ui: &mut dyn Ui,
         step: u64,
         batches: &[HostTensor],
     ) -> Result<(), RunError> {
         let v = feed::variant(train, step)?;
         let it = &train.iterations[v];
+        let seed = HostTensor::u32([2], key(train.seed).to_vec());
+        let count = HostTensor::u32([], vec![step as u32]);
+        let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
+        inputs.extend(it.inputs.iter().zip(batches).map(|(i, t)| (&*i.input, t)));
+        if run.watcher.due(step) {
+            self.watch(train, it, v, run, ui, step, &inputs)?;
+        }
         if run.iterations[v].is_none() {
             run.iterations[v] = Some(self.exec.compile(&it.graph)?);
         }
         let program =
             run.iterations[v].as_mut().ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))?;
-        let seed = HostTensor::u32([2], key(train.seed).to_vec());
-        let count = HostTensor::u32([], vec![step as u32]);
-        let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
-        inputs.extend(it.inputs.iter().zip(batches).map(|(i, t)| (&*i.input, t)));
         let pending = self.exec.start(program, &inputs)?;
         run.flying.push_back(Flying { step, variant: v, pending });
         Ok(())
@@ -273,11 +310,10 @@ impl<E: Executor> Trainer<'_, E> {
         train: &TrainProgram,
         loaders: &[Arc<Loader>],
         run: &mut Running<E::Program, E::Pending>,
-        log: &mut Log,
         ui: &mut dyn Ui,
     ) -> Result<(), RunError> {
         while run.flying.len() > most {
-            self.settle(train, loaders, run, log, ui)?;
+            self.settle(train, loaders, run, ui)?;
         }
         Ok(())
     }
@@ -288,7 +324,6 @@ impl<E: Executor> Trainer<'_, E> {
         train: &TrainProgram,
         loaders: &[Arc<Loader>],
         run: &mut Running<E::Program, E::Pending>,
-        log: &mut Log,
         ui: &mut dyn Ui,
     ) -> Result<(), RunError> {
         let Some(Flying { step, variant, pending }) = run.flying.pop_front() else { return Ok(()) };
@@ -300,20 +335,49 @@ impl<E: Executor> Trainer<'_, E> {
             .collect();
         if let Some((player, _)) = losses.iter().find(|l| !l.1.is_finite()) {
             let what = format!("the loss of {player}");
-            return Err(self.not_finite(what, train, loaders, run, log, ui, step)?);
+            return Err(self.not_finite(what, train, loaders, run, ui, step)?);
         }
         run.position.step = step;
         run.position.minibatches.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
         ui.step(train, step, &losses);
         // About two thousand points a curve are all that a picture shows.
         if step.is_multiple_of((train.steps / 2_000).max(1)) || step == train.steps {
-            log.add(LogLine {
-                train: train.name.clone(),
-                step,
-                loss: losses.into_iter().collect(),
-                value: Default::default(),
-                seconds: run.began.elapsed().as_secs_f64(),
-            })?;
+            let loss = losses.into_iter().collect();
+            run.log(LogLine { train: train.name.clone(), step, loss, ..LogLine::default() })?;
+        }
+        Ok(())
+    }
+
+    /// Reads monitors: computed from what the coming iteration begins with, by a program that changes nothing.
+    fn watch(
+        &mut self,
+        train: &TrainProgram,
+        it: &Iteration,
+        variant: usize,
+        run: &mut Running<E::Program, E::Pending>,
+        ui: &mut dyn Ui,
+        step: u64,
+        inputs: &[(&str, &HostTensor)],
+    ) -> Result<(), RunError> {
+        if it.watch.graph.outputs.is_empty() {
+            return Ok(());
+        }
+        if run.watches[variant].is_none() {
+            run.watches[variant] = Some(self.exec.compile(&it.watch.graph)?);
+        }
+        let program = run.watches[variant]
+            .as_mut()
+            .ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))?;
+        let outputs = self.exec.run(program, inputs)?;
+        let readings = Watcher::read(&it.watch, &outputs, self.data)?;
+        ui.watched(train, step, &readings);
+        let modes = it.watch.modes.first().and_then(|m| self.data[m.1].schema().modes.as_ref());
+        let said = run.watcher.judge(train.steps, step, &readings, modes.map_or(0, |m| m.centres.len()));
+        let monitor = readings.into_iter().collect();
+        run.log(LogLine { train: train.name.clone(), step, monitor, ..LogLine::default() })?;
+        for text in said {
+            ui.note(&format!("warning at step {step}: {text}"));
+            run.log(LogLine { train: train.name.clone(), step, warning: Some(text), ..LogLine::default() })?;
         }
         Ok(())
     }
@@ -324,13 +388,12 @@ impl<E: Executor> Trainer<'_, E> {
         what: String,
         train: &TrainProgram,
         loaders: &[Arc<Loader>],
-        run: &Running<E::Program, E::Pending>,
-        log: &mut Log,
+        run: &mut Running<E::Program, E::Pending>,
         ui: &mut dyn Ui,
         step: u64,
     ) -> Result<RunError, RunError> {
         let birth = hunt::birth(self, train, loaders, run.saved.as_deref(), step, ui)?;
-        log.flush()?;
+        run.log.flush()?;
         let checkpoint = run.saved.as_ref().map_or("none".into(), |p| format!("`{}`", p.display()));
         Ok(RunError::NotFinite { what, step, train: train.name.clone(), birth, checkpoint })
     }
@@ -339,7 +402,6 @@ impl<E: Executor> Trainer<'_, E> {
         &mut self,
         train: &TrainProgram,
         run: &mut Running<E::Program, E::Pending>,
-        log: &mut Log,
         ui: &mut dyn Ui,
         step: u64,
         action: &Action,
@@ -356,13 +418,8 @@ impl<E: Executor> Trainer<'_, E> {
                 let values = actions::evaluate(self.exec, &mut run.programs, e, self.data, key(train.seed))?;
                 run.position.values.extend(values.iter().cloned());
                 ui.evaluated(train, step, &values);
-                log.add(LogLine {
-                    train: train.name.clone(),
-                    step,
-                    loss: Default::default(),
-                    value: values.into_iter().collect(),
-                    seconds: run.began.elapsed().as_secs_f64(),
-                })?;
+                let value = values.into_iter().collect();
+                run.log(LogLine { train: train.name.clone(), step, value, ..LogLine::default() })?;
             }
         }
         Ok(())
@@ -407,51 +464,22 @@ impl<E: Executor> Trainer<'_, E> {
         train: &TrainProgram,
         loaders: &[Arc<Loader>],
         run: &mut Running<E::Program, E::Pending>,
-        log: &mut Log,
         ui: &mut dyn Ui,
     ) -> Result<(), RunError> {
-        log.flush()?;
+        run.log.flush()?;
         let dir = self.folder.checkpoints();
         let path = match checkpoint::save(&dir, &self.spec, self.compiled, self.exec, &run.position) {
             Ok(path) => path,
             // An update can leave the numbers while the losses before it were fine.
             Err(RunError::Sick(name)) => {
                 let step = run.position.step;
-                return Err(self.not_finite(format!("`{name}`"), train, loaders, run, log, ui, step)?);
+                return Err(self.not_finite(format!("`{name}`"), train, loaders, run, ui, step)?);
             }
             Err(e) => return Err(e),
         };
         ui.note(&format!("saved {}", path.display()));
         run.saved = Some(path);
         run.saved_at = Instant::now();
-        self.draw_curves(log)
-    }
-
-    fn draw_curves(&self, log: &mut Log) -> Result<(), RunError> {
-        log.flush()?;
-        let mut series: Vec<Series> = Vec::new();
-        let mut offset = 0;
-        for train in &self.compiled.trains {
-            for line in log.lines.iter().filter(|l| l.train == train.name) {
-                // Losses share a panel, every evaluated number has one of its own: their scales differ.
-                let losses = line.loss.iter().map(|(n, v)| ("loss", n, *v));
-                for (group, name, v) in losses.chain(line.value.iter().map(|(n, v)| (n.as_str(), n, *v))) {
-                    let point = (offset + line.step, v);
-                    match series.iter_mut().find(|s| s.group == group && s.name == *name) {
-                        Some(s) => s.points.push(point),
-                        None => series.push(Series {
-                            group: group.to_string(),
-                            name: name.clone(),
-                            points: vec![point],
-                        }),
-                    }
-                }
-            }
-            offset += train.steps;
-        }
-        if !series.is_empty() {
-            crate::report::save_png(&crate::report::curves::curves(&series), &self.folder.curves())?;
-        }
         Ok(())
     }
 

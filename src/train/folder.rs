@@ -199,7 +199,7 @@ impl RunFolder {
 pub const FORMAT: u32 = 2;
 
 /// One line of `log.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
     /// Which `train`.
     pub train: String,
@@ -211,6 +211,12 @@ pub struct LogLine {
     /// Evaluated numbers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "super::numbers")]
     pub value: BTreeMap<String, f64>,
+    /// Readings of monitors, such as `gradient.D`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "super::numbers")]
+    pub monitor: BTreeMap<String, f64>,
+    /// What a monitor warns of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Seconds since this process began to train.
     pub seconds: f64,
 }
@@ -219,14 +225,12 @@ pub struct LogLine {
 pub struct Log {
     path: PathBuf,
     file: std::io::BufWriter<File>,
-    /// All lines so far, for the curves.
-    pub lines: Vec<LogLine>,
 }
 
 impl Log {
     /// Opens the log and drops lines after `(train, step)`, which a resumed run writes again. A cut last line (the
-    /// process was killed while writing) is dropped too.
-    pub fn open(path: &Path, trains: &[String], at: (usize, u64)) -> Result<Self, RunError> {
+    /// process was killed while writing) is dropped too. The lines that are left come back.
+    pub fn open(path: &Path, trains: &[String], at: (usize, u64)) -> Result<(Self, Vec<LogLine>), RunError> {
         let text = match fs::read(path) {
             // Damaged lines are no JSON and are dropped below.
             Ok(t) => String::from_utf8_lossy(&t).into_owned(),
@@ -245,16 +249,14 @@ impl Log {
         }
         write_atomic(path, &kept, "write the log")?;
         let file = fs::OpenOptions::new().append(true).open(path).map_err(RunError::io("open the log", path))?;
-        Ok(Self { path: path.to_path_buf(), file: std::io::BufWriter::new(file), lines })
+        Ok((Self { path: path.to_path_buf(), file: std::io::BufWriter::new(file) }, lines))
     }
 
     /// Adds a line.
-    pub fn add(&mut self, line: LogLine) -> Result<(), RunError> {
-        serde_json::to_writer(&mut self.file, &line)
+    pub fn add(&mut self, line: &LogLine) -> Result<(), RunError> {
+        serde_json::to_writer(&mut self.file, line)
             .map_err(|e| RunError::io("write the log", &self.path)(e.into()))?;
-        self.file.write_all(b"\n").map_err(RunError::io("write the log", &self.path))?;
-        self.lines.push(line);
-        Ok(())
+        self.file.write_all(b"\n").map_err(RunError::io("write the log", &self.path))
     }
 
     /// Hands all lines to the system.

@@ -5,6 +5,7 @@
 
 pub mod actions;
 pub mod checkpoint;
+mod curves;
 pub mod driver;
 pub mod error;
 pub mod feed;
@@ -12,6 +13,7 @@ pub mod folder;
 pub mod hunt;
 mod numbers;
 pub mod pretrained;
+pub mod watch;
 
 pub use driver::{Summary, Trainer, Ui};
 pub use error::RunError;

@@ -204,7 +204,7 @@ impl Plan<'_> {
         let mut ui = Lines { label, last: Instant::now() };
         let from = loaded.as_ref();
         let job = Job { compiled: &compiled, data: &data, folder: &folder, record: &r.record, from };
-        let summary = job.train(&mut exec, stop, AUTOSAVE, &mut ui).map_err(plain)?;
+        let summary = job.train(&mut exec, stop, AUTOSAVE, 0, &mut ui).map_err(plain)?;
         for (text, _) in summary.expects.iter().filter(|e| !e.1) {
             crate::cli::tell(&format!("{label}: the spec expects {text}, which does not hold\n"));
         }
