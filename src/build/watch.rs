@@ -268,7 +268,7 @@ impl<'m> Builder<'m> {
     fn data_with_modes(&self, minibatch: NodeId) -> Option<usize> {
         let Op::Input(name) = &self.gx.graph.node(minibatch).op else { return None };
         let input = self.gx.inputs.iter().find(|i| i.input == *name)?;
-        let data = self.train.lines[input.line].1.data;
+        let data = self.train.lines[input.line].2.data;
         let centre = self.data[data].2.modes.as_ref()?.centres.first()?;
         (self.gx.graph.shape(minibatch)[1..] == [centre.len()]).then_some(data)
     }

@@ -1,6 +1,6 @@
 //! Monitors: readings of a run now and then, and what the literature advises when they look bad.
 
-use crate::build::program::{TrainProgram, Watch};
+use crate::build::program::Watch;
 use crate::data::Dataset;
 use crate::graph::{HostTensor, Name};
 use crate::layers::{Class, table};
@@ -62,14 +62,8 @@ impl Watcher {
         Ok(all)
     }
 
-    /// What is worth saying about a reading, each thing once a run.
-    pub fn judge(
-        &mut self,
-        train: &TrainProgram,
-        step: u64,
-        readings: &[(String, f64)],
-        modes: usize,
-    ) -> Vec<String> {
+    /// What is worth saying about a reading in iteration `step` of `steps`, each thing once a run.
+    pub fn judge(&mut self, steps: u64, step: u64, readings: &[(String, f64)], modes: usize) -> Vec<String> {
         let value = |name: &str| readings.iter().find(|r| r.0 == name).map(|r| r.1);
         let mut found: Vec<(String, String)> = Vec::new();
         let mut fine: Vec<String> = Vec::new();
@@ -91,7 +85,7 @@ impl Watcher {
             })
             .collect();
         // Early on nothing has been learned yet.
-        let late = step >= (train.steps / 10).min(2_000);
+        let late = step >= (steps / 10).min(2_000);
         for (name, v) in readings {
             let (kind, of) = name.split_once('.').unwrap_or((name, ""));
             match kind {
@@ -177,25 +171,9 @@ fn remedies(tricks: &[&str], other: &str) -> String {
 mod tests {
     use super::*;
 
-    fn train(steps: u64) -> TrainProgram {
-        TrainProgram {
-            name: "t".into(),
-            span: Default::default(),
-            batch: 1,
-            steps,
-            seed: 0,
-            lines: vec![],
-            periods: vec![],
-            iterations: vec![],
-            players: vec![],
-            every: vec![],
-            expects: vec![],
-        }
-    }
-
     fn say(w: &mut Watcher, step: u64, readings: &[(&str, f64)]) -> Vec<String> {
         let readings: Readings = readings.iter().map(|(n, v)| (n.to_string(), *v)).collect();
-        w.judge(&train(1_000), step, &readings, 8)
+        w.judge(1_000, step, &readings, 8)
     }
 
     #[test]
