@@ -328,6 +328,7 @@ pub fn train<E: Executor>(
         folder,
         spec: "spec".into(),
         stop: &stop,
+        monitors: 0,
         autosave: Duration::MAX,
     };
     let loaded = checkpoint::newest(&folder.checkpoints(), Some("spec")).unwrap().0;

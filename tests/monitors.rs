@@ -20,8 +20,8 @@ fn first(text: &str) -> First {
     let c: Compiled = compile_text(text).unwrap_or_else(|e| panic!("{e}"));
     let train = &c.trains[0];
     let mut exec = CpuExecutor::new(CpuOptions { threads: 1, ..CpuOptions::default() });
-    driver::initialise(&c, &mut exec, 1, None);
-    driver::initialise(&c, &mut exec, 1, Some(0));
+    driver::initialise(&c, &mut exec, 1, None).expect("stored");
+    driver::initialise(&c, &mut exec, 1, Some(0)).expect("stored");
     let data: Vec<_> = c.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("generated"))).collect();
     let loaders = driver::loaders(train, &data).expect("loaders");
     let it = &train.iterations[0];
@@ -30,7 +30,7 @@ fn first(text: &str) -> First {
     let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
     inputs.extend(it.inputs.iter().zip(&batches).map(|(i, t)| (&*i.input, t)));
     let all = |exec: &CpuExecutor| -> BTreeMap<String, Vec<f64>> {
-        let value = |n: &str| exec.fetch(n).expect("it is stored").to_f64();
+        let value = |n: &str| exec.fetch(n).expect("readable").expect("it is stored").to_f64();
         c.tensors.iter().map(|d| (d.name.to_string(), value(&d.name))).collect()
     };
     let before = all(&exec);
