@@ -284,6 +284,11 @@ impl<'m> Builder<'m> {
         }
         let inputs = meta.inputs.clone();
         let (n, half) = (key.batch, key.batch / 2);
+        // Batches that are put together, as `joint` does, have no companions to exchange.
+        let whole = |&a: &NodeId| self.gx.graph.shape(a).first() == Some(&n);
+        if !key.args.iter().chain([&x]).all(whole) || key.args.len() != inputs.len() {
+            return None;
+        }
         let mut args = Vec::new();
         for (&node, (_, kind, shape)) in key.args.iter().zip(inputs) {
             let g = &mut self.gx.graph;
@@ -297,7 +302,7 @@ impl<'m> Builder<'m> {
         }
         let params = std::mem::replace(&mut self.gx.params, s.params.clone());
         self.moment.tag = s.tag.clone();
-        self.moment.batch = s.batch;
+        self.moment.batch = n;
         let net = NetRef { stop: false, ..key.net.clone() };
         let record = self.apply(&net, args);
         self.gx.params = params;
