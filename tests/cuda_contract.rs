@@ -255,6 +255,23 @@ fn convolutions_of_any_geometry() {
     check(&cases, Arch::Sm80);
 }
 
+/// `wgmma` with tiles of 64 rows and more, edges included, operands along the sum and across it.
+#[test]
+fn products_of_groups_of_warps() {
+    let mut cases = vec![];
+    for (i, dtype) in [DType::Bf16, DType::F16].into_iter().enumerate() {
+        cases.extend(TURNS.map(|t| matmul(dtype, [[1030, 200, 136], [1090, 136, 264]][i], t)));
+        let geom = geometry([16, 96, 200, 1], &[[9, 3, 1, 1, 1], [8, 4, 2, 1, 1]], Layout::ChannelsLast);
+        cases.extend([Role::Forward, Role::DataGrad, Role::WeightGrad].map(|r| conv(dtype, &geom, r)));
+        // Many rows: the largest tile.
+        cases.push(matmul(dtype, [128 * 140, 128, 72], TURNS[2 * i]));
+    }
+    for case in &cases {
+        assert!(case.module(Arch::Sm90a).text.contains(", 1> Shape;"), "{}: not by groups", case.name);
+    }
+    check(&cases, Arch::Sm90a);
+}
+
 #[test]
 fn batches_and_several_axes() {
     let mut cases = vec![];

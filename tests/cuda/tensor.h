@@ -107,3 +107,58 @@ template <int BYTES> static void ganc_copy(void* to, const void* from, bool in) 
 }
 static void ganc_copy_commit() { shim::cur->cp_group++; }
 template <int GROUPS> static void ganc_copy_wait() { shim::deliver(shim::cur, GROUPS); }
+
+// wgmma from tiles in shared memory: descriptors of 128-byte swizzled tiles. A warp makes its 16 rows of the 64. Products
+// are done when they are issued, which is one of the orders that hardware may take.
+struct ganc_group {
+  float* c;
+  unsigned long long a, b;
+};
+template <bool TURNED, class F> static float ganc_described(unsigned long long d, int mn, int k, F value) {
+  auto field = [=](int at) { return (unsigned)(d >> at & 0x3fff) << 4; };
+  if (d >> 62 != 1) shim::fail("a matrix descriptor without 128-byte swizzle");
+  unsigned at = field(0);
+  if (TURNED)
+    at += mn / 64 * field(16) + mn % 64 * 2 + k / 8 * field(32) + k % 8 * 128;
+  else
+    at += mn / 8 * field(32) + mn % 8 * 128 + k * 2;
+  at ^= (at >> 7 & 7) << 4;
+  unsigned short e;
+  memcpy(&e, shim::blk->dyn + at, 2);
+  return value(e);
+}
+template <int N, int TURNED_A, int TURNED_B, class F>
+static void ganc_group_mma_halves(float* c, unsigned long long a, unsigned long long b, int kind, F value) {
+  ganc_group g{c, a, b};
+  shim::collective(kind, ~0u, &g, [=](shim::Thread* t, unsigned need) {
+    if (need != ~0u) shim::fail("wgmma with lanes missing (live mask %ld)", need);
+    static thread_local float x[16][16], y[16][N];
+    auto* first = (ganc_group*)t[0].data;
+    const int row = t[0].warp % 4 * 16;
+    for (int i = 0; i < 16; i++)
+      for (int k = 0; k < 16; k++) x[i][k] = ganc_described<TURNED_A>(first->a, row + i, k, value);
+    for (int j = 0; j < N; j++)
+      for (int k = 0; k < 16; k++) y[k][j] = ganc_described<TURNED_B>(first->b, j, k, value);
+    for (int l = 0; l < 32; l++) {
+      auto* m = (ganc_group*)t[l].data;
+      if (m->a != first->a || m->b != first->b) shim::fail("wgmma: lane %ld has descriptors of its own", l);
+      for (int j = 0; j < N / 8; j++)
+        for (int i = 0; i < 4; i++) {
+          float& sum = m->c[4 * j + i];
+          for (int k = 0; k < 16; k++) sum += x[ganc_c_row(l, i)][k] * y[k][8 * j + ganc_c_col(l, i)];
+        }
+    }
+  });
+}
+template <int N, int TURNED_A, int TURNED_B>
+static void ganc_group_mma_bf16(float* c, unsigned long long a, unsigned long long b) {
+  ganc_group_mma_halves<N, TURNED_A, TURNED_B>(c, a, b, 31, [](unsigned short h) { return ganc_from_bf16(h); });
+}
+template <int N, int TURNED_A, int TURNED_B>
+static void ganc_group_mma_f16(float* c, unsigned long long a, unsigned long long b) {
+  ganc_group_mma_halves<N, TURNED_A, TURNED_B>(c, a, b, 32, [](unsigned short h) { return ganc_from_f16(h); });
+}
+static void ganc_group_begin() {}
+static void ganc_group_commit() {}
+template <int SETS> static void ganc_group_wait() {}
+static void ganc_group_fence() {}

@@ -2,7 +2,7 @@
 
 use super::ir::{Call, Expr, Function, Infix, Kind, Role, Stmt, Ty, Var};
 use super::print::print;
-use crate::fuse::{Affine, Body, Code, Combine, Guard, Inst, Reg, Sink};
+use crate::fuse::{Affine, Body, Code, Guard, Inst, Reg, Sink};
 use crate::graph::{Binary, DType, Graph, NodeId};
 use std::collections::BTreeMap;
 
@@ -195,9 +195,6 @@ pub struct Spliced {
     pub text: String,
     /// The tensors whose addresses are its first parameters, and whether it writes them.
     pub tensors: Vec<(NodeId, bool)>,
-    /// The reductions of the body (indices of its sinks) into which the function's last parameters, references, take
-    /// the element: sums are added to, maxima raised. The first position of an index is the caller's business.
-    pub sums: Vec<usize>,
     /// Whether indices are `long long`, else `int`.
     pub wide: bool,
 }
@@ -241,15 +238,15 @@ pub fn element(graph: &Graph, name: &str, body: &Body) -> Spliced {
     stmts.push(Stmt::Return(value(&regs, last as Reg)));
     f.body = stmts;
     debug_assert_eq!(super::verify::verify(&f), Ok(()));
-    Spliced { name: name.into(), text: print(&f), tensors, sums: vec![], wide: f.wide }
+    Spliced { name: name.into(), text: print(&f), tensors, wide: f.wide }
 }
 
-/// What is done with an element of a product (an *epilogue*):
-/// `void NAME(const T* p0, T* p1, …, float product, int i0, …, float& s0, …)`. The indices are those of the body's
-/// loops, row and column of the product; `product` is the finished element. The function does all stores.
-pub fn epilogue(graph: &Graph, name: &str, body: &Body, product: NodeId) -> Spliced {
-    let reduced = |s: &Sink| matches!(s, Sink::Reduce { combine: Combine::Sum | Combine::Max, .. });
-    let sums: Vec<usize> = (0..body.sinks.len()).filter(|&i| reduced(&body.sinks[i])).collect();
+/// What is made of an element of a product (an *epilogue*):
+/// `void NAME(const T* p0, …, float product, float x0, …, int i0, …, float& w0, …)`. The indices are those of the body's
+/// loops; `product` is the finished element, `x0, …` what `held` names, read already, and `w0, …` become the values of
+/// the body's stores in their order. Whoever calls it stores them, so that many elements can be read before any is
+/// written: a load that might read what a store before it wrote would wait for it.
+pub fn epilogue(graph: &Graph, name: &str, body: &Body, product: NodeId, held: &[(NodeId, Affine)]) -> Spliced {
     let mut f = Function::new(name, Role::Device(None), is_wide(body));
     let mut pointers = BTreeMap::new();
     let mut tensors = vec![];
@@ -262,28 +259,25 @@ pub fn epilogue(graph: &Graph, name: &str, body: &Body, product: NodeId) -> Spli
     for &(n, write) in &tensors {
         pointers.insert(n, pointer(&mut f, graph, n, write, pointers.len()));
     }
-    let finished = f.param("product", Kind::Scalar { ty: Ty::of(graph.ty(product).dtype), mutable: false });
-    let loops = indices(&mut f, body);
-    let mut outs = vec![];
-    for (k, &s) in sums.iter().enumerate() {
-        let ty = Ty::of(body.insts[body.sinks[s].reg() as usize].dtype);
-        outs.push(f.param(format!("s{k}"), Kind::Out { ty }));
+    let given = |f: &mut Function, name: String, n: NodeId| {
+        Expr::Var(f.param(name, Kind::Scalar { ty: Ty::of(graph.ty(n).dtype), mutable: false }))
+    };
+    let finished = given(&mut f, "product".into(), product);
+    let mut known = vec![(product, Affine::row_major(&body.domain), finished)];
+    for (k, (n, at)) in held.iter().enumerate() {
+        known.push((*n, at.clone(), given(&mut f, format!("x{k}"), *n)));
     }
-    let here = Affine::row_major(&body.domain);
-    let lowering =
-        Lowering { body, loops, pointers, held: vec![(product, here, Expr::Var(finished))], prefix: "r" };
+    let loops = indices(&mut f, body);
+    let lowering = Lowering { body, loops, pointers, held: known, prefix: "r" };
     let all: Vec<usize> = (0..body.sinks.len()).collect();
     let mut stmts = vec![];
     let regs = lowering.emit(&mut f, &needed(body, &all), &[], &mut stmts);
-    stmts.extend(body.sinks.iter().filter_map(|s| lowering.store(s, &regs)));
-    for (&s, &out) in sums.iter().zip(&outs) {
-        let (so_far, x) = (Expr::Var(out), value(&regs, body.sinks[s].reg()));
-        let sum = matches!(body.sinks[s], Sink::Reduce { combine: Combine::Sum, .. });
-        let both =
-            if sum { so_far.infix(Infix::Add, x) } else { Expr::Call(Call::Extreme(Binary::Max), vec![so_far, x]) };
-        stmts.push(Stmt::Assign(out, both));
+    for (k, s) in body.sinks.iter().enumerate() {
+        let ty = Ty::of(body.insts[s.reg() as usize].dtype);
+        let out = f.param(format!("w{k}"), Kind::Out { ty });
+        stmts.push(Stmt::Assign(out, value(&regs, s.reg())));
     }
     f.body = stmts;
     debug_assert_eq!(super::verify::verify(&f), Ok(()));
-    Spliced { name: name.into(), text: print(&f), tensors, sums, wide: f.wide }
+    Spliced { name: name.into(), text: print(&f), tensors, wide: f.wide }
 }

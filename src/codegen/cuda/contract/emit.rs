@@ -8,7 +8,7 @@ use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
 use super::tiles::{Choice, Math, Size, choose};
 use super::view::{View, element, through};
-use crate::fuse::{Affine, Body, Code, Guard, Inst};
+use crate::fuse::{Affine, Body, Code, Guard, Inst, Sink};
 use crate::graph::ty::strides;
 use crate::graph::{DType, NodeId};
 use std::fmt::Write;
@@ -122,7 +122,8 @@ impl Writer<'_, '_> {
         text.push_str(&p.head(&format!("{}, {}", tile.threads, tile.least)));
         let [own_m, own_n] = tile.own;
         let shape = [tile.m, tile.n, tile.k, own_m, own_n, tile.threads, tile.stages].map(|v| v.to_string());
-        let _ = writeln!(text, "  typedef ganc_shape<{}> Shape;", shape.join(", "));
+        let groups = if tile.groups { ", 1" } else { "" };
+        let _ = writeln!(text, "  typedef ganc_shape<{}{groups}> Shape;", shape.join(", "));
         let _ = writeln!(text, "  int at = blockIdx.x;");
         let _ = writeln!(text, "  const int col = at % {} * Shape::N;\n  at /= {};", tiles[0], tiles[0]);
         let _ = writeln!(text, "  const int row = at % {} * Shape::M;\n  at /= {};", tiles[1], tiles[1]);
@@ -203,7 +204,7 @@ impl Writer<'_, '_> {
             all.extend(inner.filter(|g| !g.always(&domain)));
             let view = View::new(space, groups, &[at], &all);
             let most = WIDEST / dtype.bytes();
-            let (rows, sum) = (view.vector(0, most), view.vector(1, most));
+            let (rows, sum) = (view.vector(0, 0, most), view.vector(0, 1, most));
             let along = sum > 1 && sum >= rows;
             let index = View::index_type(self.emit.graph.ty(from).elements());
             let read = Read::Stored { from: Arg::Node(from), dtype };
@@ -293,48 +294,136 @@ impl Writer<'_, '_> {
     fn target(&self, problem: &Problem, node: NodeId, follow: &Follow) -> Target {
         let (space, graph) = (&problem.space, self.emit.graph);
         let rank = space.domain().len();
-        let groups = [Group::Rows, Group::Cols];
-        let name = format!("{NAME}_result");
         let shape = graph.shape(node);
-        let (view, vector, index, list, function) = match follow {
+        let view = |forms: &[Affine]| View::new(space, [Group::Rows, Group::Cols], forms, &problem.inside);
+        match follow {
             Follow::Store(to) => {
                 let mut at = Affine::constant(rank, 0);
                 for (c, &stride) in problem.result.iter().zip(&strides(shape)) {
                     at = at.plus(c, stride as i64);
                 }
-                let view = View::new(space, groups, &[at], &problem.inside);
-                let vector = view.vector(1, 4);
-                let dtype = graph.ty(node).dtype;
-                let list = vec![(*to, format!("{}*", element(dtype)))];
-                (view, vector, View::index_type(graph.ty(node).elements()), list, None)
+                let view = view(&[at]);
+                let vector = view.vector(0, 1, 4);
+                let ty = graph.ty(node);
+                let list = vec![(*to, format!("{}*", element(ty.dtype)))];
+                let text = Kept {
+                    vector,
+                    index: View::index_type(ty.elements()),
+                    members: "float w0[V];".into(),
+                    work: "#pragma unroll\n    for (int j = 0; j < V; ++j) k.w0[j] = v[j];\n".into(),
+                    keep: "    ganc_put<V>(p0 + (r.f0 + c.f0), k.w0);\n".into(),
+                };
+                Target { text: text.print(&view, &list), vector, pointers: list }
             }
             Follow::Body(body) => {
                 let loops = loops(&body.domain, shape, &problem.result, rank);
-                let view = View::new(space, groups, &loops, &problem.inside);
-                let f = epilogue_function(graph, &format!("{NAME}_then"), body, node);
-                (view, 1, f.index(), self.tensors(&f), Some(f))
-            }
-        };
-        let mut s = function.as_ref().map_or(String::new(), |f| f.text.clone());
-        let _ = writeln!(s, "struct {name} {{\n  enum {{ V = {vector} }};");
-        s.push_str(&members(&list));
-        s.push_str(&view.members(["Row", "Cols"], index));
-        s.push_str(&constructor(&name, &list, &view.prepare(index)));
-        s.push_str(&view.side(0, "row", "Row", index));
-        s.push_str(&view.side(1, "cols", "Cols", index));
-        s.push_str("  GANC_DEVICE void put(int m, const Cols& c, const float* v) const {\n");
-        let _ = writeln!(s, "    const Row r = row(m);\n    if (!({})) return;", view.inside(["r", "c"]));
-        match function {
-            None => s.push_str("    ganc_put<V>(p0 + (r.f0 + c.f0), v);\n"),
-            Some(f) => {
-                let mut given: Vec<String> = (0..list.len()).map(|i| format!("p{i}")).collect();
-                given.push("v[0]".into());
-                given.extend((0..view.free()).map(|i| format!("r.f{i} + c.f{i}")));
-                let _ = writeln!(s, "    {}({});", f.name, given.join(", "));
+                self.after(node, body, &loops, &view)
             }
         }
-        s.push_str("  }\n};\n");
-        Target { text: s, vector, pointers: list }
+    }
+
+    /// A result that an epilogue takes: neighbours are read and written in one access where they lie side by side.
+    fn after(&self, node: NodeId, body: &Body, loops: &[Affine], view: &dyn Fn(&[Affine]) -> View) -> Target {
+        let (graph, rank) = (self.emit.graph, loops.first().map_or(0, |l| l.coef.len()));
+        let forms = |list: &[(NodeId, Affine)]| -> Vec<Affine> {
+            list.iter().map(|(_, at)| through(at, loops, rank)).collect()
+        };
+        let store = |s: &Sink| match s {
+            Sink::Store { node, at, .. } => Some((*node, at.clone())),
+            Sink::Reduce { .. } => None,
+        };
+        let stores: Vec<(NodeId, Affine)> = body.sinks.iter().filter_map(store).collect();
+        let mut loads: Vec<(NodeId, Affine)> = vec![];
+        for inst in &body.insts {
+            let Code::Load { from, at, guards } = &inst.code else { continue };
+            let load = (*from, at.clone());
+            let plain = *from != node && guards.is_empty() && graph.ty(*from).dtype.is_float();
+            if plain && !loads.contains(&load) {
+                loads.push(load);
+            }
+        }
+        let free = loops.len();
+        let all = view(&[loops, &forms(&stores), &forms(&loads)].concat());
+        let vector = (0..stores.len()).map(|i| all.vector(free + i, 1, 4)).min().unwrap_or(1);
+        let mut place = free + stores.len();
+        loads.retain(|_| {
+            place += 1;
+            vector > 1 && all.vector(place - 1, 1, vector) == vector
+        });
+        let view = view(&[loops, &forms(&stores), &forms(&loads)].concat());
+
+        let f = epilogue_function(graph, &format!("{NAME}_then"), body, node, &loads);
+        let list = self.tensors(&f);
+        let pointer = |n: NodeId| f.tensors.iter().position(|t| t.0 == n).unwrap_or(0);
+        let dtype = |n: NodeId| graph.ty(n).dtype;
+        let mut work = String::new();
+        for (k, (n, _)) in loads.iter().enumerate() {
+            let at = free + stores.len() + k;
+            let from = format!("(const {}*)p{} + (r.f{at} + c.f{at})", element(dtype(*n)), pointer(*n));
+            let _ = writeln!(work, "    float x{k}[V];\n    ganc_fetch<V>(x{k}, {from}, true);");
+        }
+        let mut given: Vec<String> = (0..list.len()).map(|i| format!("p{i}")).collect();
+        given.push("v[j]".into());
+        given.extend((0..loads.len()).map(|k| format!("x{k}[j]")));
+        given.extend((0..free).map(|i| match if vector > 1 { view.step(i, 1) } else { 0 } {
+            0 => format!("r.f{i} + c.f{i}"),
+            1 => format!("r.f{i} + c.f{i} + j"),
+            step => format!("r.f{i} + c.f{i} + {step} * j"),
+        }));
+        given.extend((0..stores.len()).map(|k| format!("k.w{k}[j]")));
+        let _ = writeln!(
+            work,
+            "#pragma unroll\n    for (int j = 0; j < V; ++j)\n      {}({});",
+            f.name,
+            given.join(", ")
+        );
+        let (mut members, mut keep) = (String::new(), String::new());
+        for (k, (n, _)) in stores.iter().enumerate() {
+            let to = format!("p{} + (r.f{} + c.f{})", pointer(*n), free + k, free + k);
+            let ty = match dtype(*n) {
+                DType::Bool => "bool",
+                DType::U32 => "unsigned",
+                DType::F32 | DType::F16 | DType::Bf16 => "float",
+            };
+            let _ = write!(members, "{}{ty} w{k}[V];", if k > 0 { " " } else { "" });
+            let _ = match dtype(*n).is_float() {
+                true => writeln!(keep, "    ganc_put<V>(({}*){to}, k.w{k});", element(dtype(*n))),
+                false => writeln!(keep, "#pragma unroll\n    for (int j = 0; j < V; ++j) ({to})[j] = k.w{k}[j];"),
+            };
+        }
+        let text = f.text.clone() + &Kept { vector, index: f.index(), members, work, keep }.print(&view, &list);
+        Target { text, vector, pointers: list }
+    }
+}
+
+/// The parts of a result's struct that differ.
+struct Kept {
+    vector: usize,
+    /// The type of positions.
+    index: &'static str,
+    /// What is kept of V elements between reading and writing.
+    members: String,
+    /// Statements that work it out, and that write it.
+    work: String,
+    keep: String,
+}
+
+impl Kept {
+    fn print(&self, view: &View, list: &Pointers) -> String {
+        let (name, index) = (format!("{NAME}_result"), self.index);
+        let mut s = format!("struct {name} {{\n  enum {{ V = {} }};\n", self.vector);
+        s.push_str(&members(list));
+        s.push_str(&view.members(["Row", "Cols"], index));
+        let _ = writeln!(s, "  struct Kept {{ {} }};", self.members);
+        s.push_str(&constructor(&name, list, &view.prepare(index)));
+        s.push_str(&view.side(0, "row", "Row", index));
+        s.push_str(&view.side(1, "cols", "Cols", index));
+        let head = format!("    const Row r = row(m);\n    if (!({})) return;\n", view.inside(["r", "c"]));
+        s.push_str("  GANC_DEVICE void work(int m, const Cols& c, const float* v, Kept& k) const {\n");
+        let _ = writeln!(s, "{head}{}  }}", self.work);
+        s.push_str("  GANC_DEVICE void keep(int m, const Cols& c, const Kept& k) const {\n");
+        let _ = writeln!(s, "{head}{}  }}\n}};", self.keep);
+        s
     }
 }
 

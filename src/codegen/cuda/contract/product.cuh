@@ -1,7 +1,7 @@
 // Products: tiles of two operands go through shared memory into registers, and the tile of the result back through
 // shared memory to wherever it is wanted. Operands and results are structs that the generator writes:
 //   operand: T, V, ALONG, COPY; row(m), sum(k), get(out, row, sum), address(row, sum, in)
-//   result:  cols(n), put(m, cols, four values)
+//   result:  V, Kept, cols(n), work(m, cols, V values, kept), keep(m, cols, kept)
 
 struct ganc_bf16 { unsigned short bits; };
 struct ganc_f16 { unsigned short bits; };
@@ -71,29 +71,40 @@ struct ganc_math_bf16 {
   enum { TENSOR = 1, K = 16, PAD = 8, PAD_TURNED = 8 };
   static GANC_DEVICE void mma(float* c, const unsigned* a, const unsigned* b) { ganc_mma_bf16(c, a, b); }
   static GANC_DEVICE unsigned word(unsigned v) { return v; }
+  template <int N, int TURNED_A, int TURNED_B>
+  static GANC_DEVICE void group(float* c, unsigned long long a, unsigned long long b) {
+    ganc_group_mma_bf16<N, TURNED_A, TURNED_B>(c, a, b);
+  }
 };
 struct ganc_math_f16 {
   typedef ganc_f16 S;
   enum { TENSOR = 1, K = 16, PAD = 8, PAD_TURNED = 8 };
   static GANC_DEVICE void mma(float* c, const unsigned* a, const unsigned* b) { ganc_mma_f16(c, a, b); }
   static GANC_DEVICE unsigned word(unsigned v) { return v; }
+  template <int N, int TURNED_A, int TURNED_B>
+  static GANC_DEVICE void group(float* c, unsigned long long a, unsigned long long b) {
+    ganc_group_mma_f16<N, TURNED_A, TURNED_B>(c, a, b);
+  }
 };
 
-// Extents of a block's tile and of what a warp (tensor cores) or a thread (f32) has of it.
-template <int M_, int N_, int K_, int OWN_M_, int OWN_N_, int THREADS_, int STAGES_> struct ganc_shape {
-  enum { M = M_, N = N_, K = K_, OWN_M = OWN_M_, OWN_N = OWN_N_, THREADS = THREADS_, STAGES = STAGES_ };
+// Extents of a block's tile and of what a warp (tensor cores), a group of four warps (GROUPS: wgmma) or a thread (f32) has
+// of it.
+template <int M_, int N_, int K_, int OWN_M_, int OWN_N_, int THREADS_, int STAGES_, int GROUPS_ = 0> struct ganc_shape {
+  enum { M = M_, N = N_, K = K_, OWN_M = OWN_M_, OWN_N = OWN_N_, THREADS = THREADS_, STAGES = STAGES_, GROUPS = GROUPS_ };
 };
 
 // One operand's tiles on their way to shared memory: element (row, k) of a tile is at [k][row] if TURNED, else at
-// [row][k]. Bytes that stay as they are go by asynchronous copies, others through registers.
+// [row][k]; for groups in rows of 128 bytes, whose 16-byte units are swizzled by the number of the row. Bytes that stay as they are go by asynchronous copies, others through registers.
 template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
   typedef typename Math::S S;
   enum {
     V = Operand::V,
     ALONG = Operand::ALONG,
     TURNED = !Math::TENSOR || !ALONG,
-    STRIDE = TURNED ? ROWS + Math::PAD_TURNED : Shape::K + Math::PAD,
-    SIZE = (TURNED ? Shape::K : ROWS) * STRIDE,
+    STRIDE = Shape::GROUPS ? 64 : TURNED ? ROWS + Math::PAD_TURNED : Shape::K + Math::PAD,
+    SIZE = Shape::GROUPS ? ROWS * Shape::K : (TURNED ? Shape::K : ROWS) * STRIDE,
+    // Elements from 64 rows of a turned tile for groups to the next 64.
+    FAR = Shape::K * 64,
     // Threads side by side along memory, the rest across.
     SIDE = (ALONG ? Shape::K : ROWS) / V,
     STEP = Shape::THREADS / SIDE,
@@ -102,6 +113,7 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
     COPIED = Operand::COPY && V * sizeof(S) >= 4 && ALONG != TURNED
   };
   static_assert(Shape::THREADS % SIDE == 0, "a line of the tile is read by whole threads");
+  static_assert(!Shape::GROUPS || (TURNED ? ROWS % 64 == 0 : Shape::K == 64), "rows of 128 bytes");
   Operand from;
   typename Operand::Row rows[ALONG ? COUNT : 1];
   __align__(16) S held[COPIED ? 1 : COUNT * V];
@@ -112,6 +124,8 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
     });
   }
   static GANC_DEVICE int place(int along, int across) {
+    if constexpr (Shape::GROUPS)
+      return along / 64 * FAR + across * STRIDE + ((along % 64 / 8 ^ across % 8) * 8 | along % 8);
     return ALONG && TURNED ? along * STRIDE + across : across * STRIDE + along;
   }
   // Begins to read the tile whose first k this is.
@@ -153,7 +167,7 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
 template <class Shape, class Left, class Right, class F>
 GANC_DEVICE void ganc_stream(Left& left, Right& right, int first, int last, F multiply) {
   typedef typename Left::S S;
-  extern __shared__ __align__(128) unsigned char ganc_shared[];
+  extern __shared__ __align__(1024) unsigned char ganc_shared[];
   S* const stages = (S*)ganc_shared;
   enum { SIZE = Left::SIZE + Right::SIZE, AHEAD = Shape::STAGES - 1 };
 #pragma unroll
@@ -186,6 +200,50 @@ GANC_DEVICE void ganc_stream(Left& left, Right& right, int first, int last, F mu
     now = now + 1 == Shape::STAGES ? 0 : now + 1;
     next = next + 1 == Shape::STAGES ? 0 : next + 1;
   }
+  ganc_copy_wait<0>();
+  __syncthreads();
+}
+
+// The same for groups, whose products go on while the next tiles are asked for: a stage is written again when the products
+// before the latest are done with it, which all groups know after a barrier.
+template <class Shape, class Left, class Right, class F>
+GANC_DEVICE void ganc_stream_groups(Left& left, Right& right, int first, int last, F multiply) {
+  typedef typename Left::S S;
+  extern __shared__ __align__(1024) unsigned char ganc_shared[];
+  S* const stages = (S*)ganc_shared;
+  enum { SIZE = Left::SIZE + Right::SIZE, AHEAD = Shape::STAGES - 2 };
+  static_assert(AHEAD > 0, "a stage for what is read, one for what is multiplied, one that comes");
+#pragma unroll
+  for (int i = 0; i < AHEAD; ++i) {
+    if (first + i < last) {
+      left.start(stages + i * SIZE, (first + i) * Shape::K);
+      right.start(stages + i * SIZE + Left::SIZE, (first + i) * Shape::K);
+      left.land(stages + i * SIZE);
+      right.land(stages + i * SIZE + Left::SIZE);
+    }
+    ganc_copy_commit();
+  }
+  int now = 0, next = AHEAD;
+#pragma unroll 1
+  for (int i = first; i < last; ++i) {
+    ganc_copy_wait<AHEAD - 1>();
+    ganc_group_fence();
+    __syncthreads();
+    multiply(stages + now * SIZE, stages + now * SIZE + Left::SIZE);
+    ganc_group_commit();
+    S* const ahead = stages + next * SIZE;
+    if (i + AHEAD < last) {
+      left.start(ahead, (i + AHEAD) * Shape::K);
+      right.start(ahead + Left::SIZE, (i + AHEAD) * Shape::K);
+      left.land(ahead);
+      right.land(ahead + Left::SIZE);
+    }
+    ganc_copy_commit();
+    ganc_group_wait<1>();
+    now = now + 1 == Shape::STAGES ? 0 : now + 1;
+    next = next + 1 == Shape::STAGES ? 0 : next + 1;
+  }
+  ganc_group_wait<0>();
   ganc_copy_wait<0>();
   __syncthreads();
 }
@@ -229,13 +287,42 @@ GANC_DEVICE void ganc_right(unsigned* f, const typename Math::S* tile, int col, 
 template <class Math, class Shape, class A, class B>
 GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int first, int last) {
   typedef typename Math::S S;
-  extern __shared__ __align__(128) unsigned char ganc_shared[];
+  extern __shared__ __align__(1024) unsigned char ganc_shared[];
   float* const tile = (float*)ganc_shared;
   typedef ganc_tiles<A, Math, Shape, Shape::M> Left;
   typedef ganc_tiles<B, Math, Shape, Shape::N> Right;
   Left left(a, row);
   Right right(b, col);
-  if constexpr (Math::TENSOR) {
+  if constexpr (Shape::GROUPS) {
+    enum { ROWS = Shape::OWN_M / 64, ACROSS = Shape::N / Shape::OWN_N };
+    const int group = threadIdx.x >> 7, warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
+    const int m = group / ACROSS * Shape::OWN_M, n = group % ACROSS * Shape::OWN_N;
+    float c[ROWS][Shape::OWN_N / 2] = {};
+    ganc_stream_groups<Shape>(left, right, first, last, [&](const S* l, const S* r) {
+      ganc_group_begin();
+#pragma unroll
+      for (int k = 0; k < Shape::K; k += 16) {
+        const S* const y = Right::TURNED ? r + n / 64 * Right::FAR + k * 64 : r + n * 64 + k;
+        const unsigned long long b = ganc_lies(y, 1024, Right::TURNED ? 2 * Right::FAR : 0);
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i) {
+          const S* const x = Left::TURNED ? l + (m / 64 + i) * Left::FAR + k * 64 : l + (m + i * 64) * 64 + k;
+          const unsigned long long a = ganc_lies(x, 1024, Left::TURNED ? 2 * Left::FAR : 0);
+          Math::template group<Shape::OWN_N, Left::TURNED, Right::TURNED>(c[i], a, b);
+        }
+      }
+    });
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+      for (int j = 0; j < Shape::OWN_N / 8; ++j)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const int at = m + i * 64 + warp * 16 + h * 8 + (lane >> 2);
+          *(float2*)(tile + at * (Shape::N + 4) + n + j * 8 + (lane & 3) * 2) =
+              make_float2(c[i][4 * j + 2 * h], c[i][4 * j + 2 * h + 1]);
+        }
+  } else if constexpr (Math::TENSOR) {
     enum { ROWS = Shape::OWN_M / 16, PAIRS = Shape::OWN_N / 16, ACROSS = Shape::N / Shape::OWN_N };
     const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     const int m = warp / ACROSS * Shape::OWN_M, n = warp % ACROSS * Shape::OWN_N;
@@ -292,19 +379,28 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
   __syncthreads();
 }
 
-// Hands the tile on, V columns at a time.
+// Hands the tile on, V columns at a time: some rows are read and worked out before any of them is written, so that their
+// loads are on their way together.
 template <class Shape, class Result> GANC_DEVICE void ganc_finish(Result& result, int row, int col) {
-  extern __shared__ __align__(128) unsigned char ganc_shared[];
+  extern __shared__ __align__(1024) unsigned char ganc_shared[];
   const float* const tile = (const float*)ganc_shared;
-  enum { V = Result::V, SIDE = Shape::N / V, STEP = Shape::THREADS / SIDE };
+  enum { V = Result::V, SIDE = Shape::N / V, STEP = Shape::THREADS / SIDE, ROUNDS = (Shape::M + STEP - 1) / STEP };
+  enum { TOGETHER = ROUNDS < 8 / V ? ROUNDS : V == 1 ? 8 : 4 };
   typedef typename ganc_bytes<V * 4>::type Word;
   const int n = (int)threadIdx.x % SIDE * V;
   const typename Result::Cols cols = result.cols(col + n);
-#pragma unroll 4
-  for (int m = (int)threadIdx.x / SIDE; m < Shape::M; m += STEP) {
-    __align__(16) float v[V];
-    *(Word*)v = *(const Word*)(tile + m * (Shape::N + 4) + n);
-    result.put(row + m, cols, v);
+#pragma unroll 1
+  for (int m = (int)threadIdx.x / SIDE; m < Shape::M; m += STEP * TOGETHER) {
+    typename Result::Kept kept[TOGETHER];
+    ganc_each<TOGETHER>([&](int i) {
+      if (m + i * STEP >= Shape::M) return;
+      __align__(16) float v[V];
+      *(Word*)v = *(const Word*)(tile + (m + i * STEP) * (Shape::N + 4) + n);
+      result.work(row + m + i * STEP, cols, v, kept[i]);
+    });
+    ganc_each<TOGETHER>([&](int i) {
+      if (m + i * STEP < Shape::M) result.keep(row + m + i * STEP, cols, kept[i]);
+    });
   }
 }
 
@@ -315,9 +411,11 @@ template <int ROWS, int WIDTH> struct ganc_partial {
   struct Cols {
     int n;
   };
+  typedef float4 Kept;
   GANC_DEVICE Cols cols(int n) const { return {n}; }
-  GANC_DEVICE void put(int m, const Cols& c, const float* v) const {
-    if (m < ROWS && c.n < WIDTH) *(float4*)(to + (long long)m * WIDTH + c.n) = *(const float4*)v;
+  GANC_DEVICE void work(int, const Cols&, const float* v, Kept& k) const { k = *(const float4*)v; }
+  GANC_DEVICE void keep(int m, const Cols& c, const Kept& k) const {
+    if (m < ROWS && c.n < WIDTH) *(float4*)(to + (long long)m * WIDTH + c.n) = k;
   }
 };
 
@@ -337,7 +435,9 @@ GANC_DEVICE void ganc_add_parts(Result& result, const float* parts, long long st
     for (int j = 0; j < V; ++j) v[j] += x[j];
   }
   const typename Result::Cols cols = result.cols(n);
-  result.put(m, cols, v);
+  typename Result::Kept kept;
+  result.work(m, cols, v, kept);
+  result.keep(m, cols, kept);
 }
 
 // An operand laid out row by row, each row padded with zeros to WIDTH.

@@ -52,6 +52,49 @@ GANC_DEVICE void ganc_copy_commit() { asm volatile("cp.async.commit_group;" ::: 
 template <int GROUPS> GANC_DEVICE void ganc_copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS) : "memory");
 }
+// Products of a group of 128 threads (sm_90a), from tiles in shared memory that lie in 128-byte rows, their 16-byte units
+// swizzled. c += a b for a 64x16 and a 16xN matrix; a lane holds of each 64x8 of c what it holds of an mma's sum, a warp
+// its 16 rows. A tile that is TURNED lies along its rows or columns, else along the sum. In the order of their issue,
+// done after a wait (PTX manual, "Asynchronous warpgroup level matrix instructions").
+#define GANC_4(i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
+#define GANC_16(i) GANC_4(i), GANC_4(i + 4), GANC_4(i + 8), GANC_4(i + 12)
+#define GANC_32(i) GANC_16(i), GANC_16(i + 16)
+#define GANC_64(i) GANC_32(i), GANC_32(i + 32)
+#define GANC_128(i) GANC_64(i), GANC_64(i + 64)
+#define GANC_GROUP_MMA(NAME, TYPE)                                                                                     \
+template <int N, int TURNED_A, int TURNED_B>                                                                           \
+GANC_DEVICE void NAME(float* c, unsigned long long a, unsigned long long b) {                                          \
+  if constexpr (N == 64)                                                                                               \
+    asm volatile("{.reg .pred p; setp.ne.b32 p,%34,0; "                                                                \
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31},%32,%33,p,1,1,%35,%36;}" \
+                 : GANC_32(0) : "l"(a), "l"(b), "r"(1), "n"(TURNED_A), "n"(TURNED_B));                                 \
+  if constexpr (N == 128)                                                                                              \
+    asm volatile("{.reg .pred p; setp.ne.b32 p,%66,0; "                                                                \
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},%64,%65,p,1,1,%67,%68;}" \
+                 : GANC_64(0) : "l"(a), "l"(b), "r"(1), "n"(TURNED_A), "n"(TURNED_B));                                 \
+  if constexpr (N == 256)                                                                                              \
+    asm volatile("{.reg .pred p; setp.ne.b32 p,%130,0; "                                                               \
+                 "wgmma.mma_async.sync.aligned.m64n256k16.f32." TYPE "." TYPE " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127},%128,%129,p,1,1,%131,%132;}" \
+                 : GANC_128(0) : "l"(a), "l"(b), "r"(1), "n"(TURNED_A), "n"(TURNED_B));                                \
+}
+GANC_GROUP_MMA(ganc_group_mma_bf16, "bf16")
+GANC_GROUP_MMA(ganc_group_mma_f16, "f16")
+// Registers of sums are ready for products that follow.
+GANC_DEVICE void ganc_group_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// Closes a set of products.
+GANC_DEVICE void ganc_group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Waits until at most this many of the latest sets are under way.
+template <int SETS> GANC_DEVICE void ganc_group_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(SETS) : "memory"); }
+// What this thread wrote to shared memory is there for products of groups, after a barrier.
+GANC_DEVICE void ganc_group_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 #else
 #include "tensor.h" // the same for text that runs on the CPU
 #endif
+// How a tile of swizzled 128-byte rows lies in shared memory: where it begins (a multiple of 1024 bytes, or 32 a step of
+// the sum further), bytes from eight rows to the next, and, if it is turned, from 64 rows or columns to the next (PTX
+// manual, "Matrix-descriptor").
+GANC_DEVICE unsigned long long ganc_lies(const void* at, int eight, int across) {
+  const unsigned start = (unsigned)__cvta_generic_to_shared(at);
+  return (unsigned long long)(start >> 4 & 0x3fff) | (unsigned long long)(across >> 4) << 16 |
+         (unsigned long long)(eight >> 4) << 32 | 1ull << 62;
+}

@@ -54,28 +54,27 @@ impl Math {
         }
     }
 
-    /// Multiply-adds of one multiprocessor in a clock, as A100's data sheet has them.
-    fn rate(self) -> usize {
-        match self {
+    /// Multiply-adds of one multiprocessor in a clock, as the data sheets of A100 and H100 have them.
+    fn rate(self, arch: Arch) -> usize {
+        let a100 = match self {
             Math::F32 => 64,
             Math::Tf32 => 512,
             Math::Bf16 | Math::F16 => 1024,
-        }
+        };
+        if arch == Arch::Sm80 { a100 } else { 2 * a100 }
     }
 
-    /// Multiply-adds in the time in which an operand's element comes from the second-level cache, at 47 bytes a
-    /// clock (A100's 5120 for all multiprocessors).
-    fn balance(self) -> usize {
-        self.rate() * self.dtype().bytes() / 47
-    }
-
-    /// Its tiles.
-    pub fn tiles(self) -> &'static [Tile] {
-        match self {
-            Math::F32 => &SIMT,
-            Math::Tf32 => &TF32,
-            Math::Bf16 | Math::F16 => &HALF,
+    /// Its tiles on an architecture.
+    pub fn tiles(self, arch: Arch) -> Vec<Tile> {
+        let mut tiles = match self {
+            Math::F32 => SIMT.to_vec(),
+            Math::Tf32 => TF32.to_vec(),
+            Math::Bf16 | Math::F16 => HALF.to_vec(),
+        };
+        if arch == Arch::Sm90a && matches!(self, Math::Bf16 | Math::F16) {
+            tiles.extend(GROUPS);
         }
+        tiles
     }
 }
 
@@ -88,7 +87,7 @@ pub struct Tile {
     pub n: usize,
     /// Length of the sum in one stage.
     pub k: usize,
-    /// Rows and columns of a warp (tensor cores) or of a thread.
+    /// Rows and columns of a warp (tensor cores), of a group of four warps or of a thread.
     pub own: [usize; 2],
     /// Threads of a block; at least `m` and `n`.
     pub threads: usize,
@@ -96,43 +95,69 @@ pub struct Tile {
     pub stages: usize,
     /// Blocks that must fit on a multiprocessor: bounds a thread's registers so that none are spilled.
     pub least: usize,
+    /// Hundredths of a multiprocessor's multiply-adds that it reaches with blocks enough, as seen on an H200.
+    pub pace: usize,
+    /// Whether groups of four warps multiply together (`wgmma`, of sm_90a alone).
+    pub groups: bool,
 }
 
-const fn tile(m: usize, n: usize, k: usize, own: [usize; 2], threads: usize, stages: usize, least: usize) -> Tile {
-    Tile { m, n, k, own, threads, stages, least }
+const fn tile(
+    [m, n, k]: [usize; 3],
+    own: [usize; 2],
+    threads: usize,
+    stages: usize,
+    least: usize,
+    pace: usize,
+) -> Tile {
+    Tile { m, n, k, own, threads, stages, least, pace, groups: false }
 }
 
 /// f32 without tensor cores.
-const SIMT: [Tile; 7] = [
-    tile(128, 128, 16, [8, 8], 256, 3, 1),
-    tile(128, 64, 16, [4, 8], 256, 3, 2),
-    tile(64, 128, 16, [4, 8], 256, 3, 2),
-    tile(64, 64, 16, [4, 4], 256, 3, 2),
-    tile(32, 32, 32, [4, 4], 64, 3, 4),
-    tile(128, 16, 16, [4, 4], 128, 3, 4),
-    tile(16, 128, 16, [4, 4], 128, 3, 4),
+const SIMT: [Tile; 8] = [
+    tile([128, 128, 16], [8, 8], 256, 3, 2, 54),
+    tile([128, 128, 16], [8, 8], 256, 3, 1, 49),
+    tile([128, 64, 16], [8, 8], 128, 3, 3, 49),
+    tile([64, 128, 16], [8, 8], 128, 3, 3, 49),
+    tile([64, 64, 16], [8, 4], 128, 3, 4, 43),
+    tile([32, 32, 32], [4, 4], 64, 3, 4, 20),
+    tile([128, 16, 32], [4, 4], 128, 3, 4, 20),
+    tile([16, 128, 32], [4, 4], 128, 3, 4, 20),
 ];
 
 /// tf32 on tensor cores.
 const TF32: [Tile; 7] = [
-    tile(128, 128, 16, [64, 32], 256, 4, 1),
-    tile(128, 64, 16, [32, 32], 256, 4, 1),
-    tile(64, 128, 16, [32, 32], 256, 4, 1),
-    tile(64, 64, 16, [32, 32], 128, 4, 2),
-    tile(32, 32, 32, [16, 16], 128, 3, 2),
-    tile(128, 16, 32, [32, 16], 128, 3, 2),
-    tile(16, 128, 32, [16, 32], 128, 3, 2),
+    tile([128, 128, 16], [64, 32], 256, 4, 1, 26),
+    tile([128, 64, 16], [32, 32], 256, 4, 1, 22),
+    tile([64, 128, 16], [32, 32], 256, 4, 1, 22),
+    tile([64, 64, 16], [32, 32], 128, 4, 2, 16),
+    tile([32, 32, 32], [16, 16], 128, 3, 2, 8),
+    tile([128, 16, 32], [32, 16], 128, 3, 2, 7),
+    tile([16, 128, 32], [16, 32], 128, 3, 2, 7),
 ];
 
 /// 16-bit operands on tensor cores.
-const HALF: [Tile; 7] = [
-    tile(128, 128, 32, [64, 32], 256, 4, 1),
-    tile(128, 64, 32, [32, 32], 256, 4, 1),
-    tile(64, 128, 32, [32, 32], 256, 4, 1),
-    tile(64, 64, 64, [32, 32], 128, 3, 2),
-    tile(32, 32, 64, [16, 16], 128, 3, 2),
-    tile(128, 16, 64, [32, 16], 128, 3, 2),
-    tile(16, 128, 64, [16, 32], 128, 3, 2),
+const HALF: [Tile; 8] = [
+    tile([128, 128, 32], [64, 64], 128, 3, 2, 27),
+    tile([128, 64, 64], [32, 32], 256, 3, 1, 20),
+    tile([64, 128, 64], [32, 32], 256, 3, 1, 20),
+    tile([64, 64, 64], [32, 32], 128, 3, 3, 16),
+    tile([32, 32, 64], [16, 16], 128, 3, 2, 8),
+    tile([128, 16, 64], [32, 16], 128, 3, 2, 7),
+    tile([16, 128, 64], [16, 32], 128, 3, 2, 7),
+    tile([64, 16, 64], [16, 16], 128, 4, 4, 8),
+];
+
+const fn groups([m, n]: [usize; 2], own: [usize; 2], threads: usize, least: usize, pace: usize) -> Tile {
+    Tile { m, n, k: 64, own, threads, stages: 4, least, pace, groups: true }
+}
+
+/// 16-bit operands on tensor cores, by groups of four warps.
+const GROUPS: [Tile; 5] = [
+    groups([256, 128], [128, 128], 256, 1, 39),
+    groups([128, 128], [64, 128], 256, 1, 36),
+    groups([64, 128], [64, 128], 128, 2, 34),
+    groups([128, 64], [64, 64], 256, 2, 28),
+    groups([64, 64], [64, 64], 128, 3, 21),
 ];
 
 impl Tile {
@@ -140,7 +165,13 @@ impl Tile {
     pub fn shared(&self, math: Math, along: [bool; 2]) -> usize {
         let [pad, turned] = math.pads();
         let operand = |rows: usize, along: bool| {
-            if along && math != Math::F32 { rows * (self.k + pad) } else { self.k * (rows + turned) }
+            if self.groups {
+                rows * self.k
+            } else if along && math != Math::F32 {
+                rows * (self.k + pad)
+            } else {
+                self.k * (rows + turned)
+            }
         };
         let stage = (operand(self.m, along[0]) + operand(self.n, along[1])) * math.dtype().bytes();
         (stage * self.stages).max(self.m * (self.n + 4) * 4)
@@ -158,6 +189,15 @@ fn processors(arch: Arch) -> usize {
 
 /// Clocks that one more kernel is taken to cost.
 const LAUNCH: usize = 3000;
+
+/// Clocks of a block before its first step and after its last, beside handing its tile on.
+const ENDS: usize = 2000;
+
+/// Clocks of a step that no tile goes below: a barrier, and shared memory to registers.
+const STEP: usize = 400;
+
+/// Bytes of the device's memory in a clock.
+const BYTES: usize = 2000;
 
 /// Extents of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,31 +221,34 @@ pub struct Choice {
     pub parts: usize,
 }
 
-/// The tile that should be the fastest: the time of the busiest multiprocessor, in multiply-adds.
+/// The tile that should be the fastest: the clocks of the busiest multiprocessor.
 pub fn choose(math: Math, arch: Arch, size: Size, split: bool) -> Choice {
     let sms = processors(arch);
-    let cost = |tile: &Tile| {
+    let mut best: Option<(Choice, usize)> = None;
+    for tile in math.tiles(arch) {
         let tiles = size.blocks * size.m.div_ceil(tile.m) * size.n.div_ceil(tile.n);
         let steps = size.k.div_ceil(tile.k).max(1);
+        let step = tile.m * tile.n * tile.k * 100 / (math.rate(arch) * tile.pace);
+        let least = STEP + 2 * (tile.m + tile.n) * tile.k / tile.threads;
+        let ends = ENDS + 8 * tile.m * tile.n / tile.threads;
+        let clocks = |parts: usize| {
+            let blocks = (tiles * parts).div_ceil(sms);
+            let each = steps.div_ceil(parts);
+            let product = (blocks * each * step).max(each * least) + blocks.div_ceil(tile.least) * ends;
+            // Parts are written and read once more, four bytes each.
+            let extra = LAUNCH + 2 * parts * size.blocks * size.m * size.n * 4 / BYTES;
+            if parts > 1 { product + extra } else { product }
+        };
         // A part is worth its own block if it is at least four stages long.
-        let most = if split { (sms / tiles.max(1)).min(steps / 4).max(1) } else { 1 };
-        let step = (tile.m * tile.n + math.balance() * (tile.m + tile.n)) * tile.k;
-        let product = |parts: usize| steps.div_ceil(parts) * step * (tiles * parts).max(sms) / sms;
-        // Parts are written and read once more, four bytes each.
-        let written = 2 * (most + 1) * size.blocks * size.m * size.n;
-        let extra = written * math.rate() * 4 / 47 / sms + LAUNCH * math.rate();
-        let (whole, cut) = (product(1), product(most) + extra);
-        let parts = if cut < whole { most } else { 1 };
-        (Choice { tile: *tile, parts }, whole.min(cut))
-    };
-    let mut best = cost(&math.tiles()[0]);
-    for tile in &math.tiles()[1..] {
-        let c = cost(tile);
-        if c.1 < best.1 {
-            best = c;
+        let most = |blocks: usize| if split { (blocks / tiles.max(1)).min(steps / 4).max(1) } else { 1 };
+        for parts in [1, most(sms), most(sms * tile.least)] {
+            let c = clocks(parts);
+            if best.is_none_or(|b| c < b.1) {
+                best = Some((Choice { tile, parts }, c));
+            }
         }
     }
-    best.0
+    best.map_or(Choice { tile: SIMT[0], parts: 1 }, |b| b.0)
 }
 
 #[cfg(test)]
@@ -219,17 +262,31 @@ mod tests {
     #[test]
     fn every_tile_fits() {
         for math in ALL {
-            for t in math.tiles() {
+            for t in math.tiles(Arch::Sm90a) {
                 let [own_m, own_n] = t.own;
                 let parts = (t.m / own_m) * (t.n / own_n);
                 assert!(t.m % own_m == 0 && t.n % own_n == 0, "{t:?}");
-                assert_eq!(parts * if math == Math::F32 { 1 } else { 32 }, t.threads, "{t:?}");
-                let (unit, step) = if math == Math::F32 { (4, 1) } else { (16, 16) };
+                let threads = if t.groups {
+                    128
+                } else if math == Math::F32 {
+                    1
+                } else {
+                    32
+                };
+                assert_eq!(parts * threads, t.threads, "{t:?}");
+                let (unit, step) = if t.groups {
+                    (64, 64)
+                } else if math == Math::F32 {
+                    (4, 1)
+                } else {
+                    (16, 16)
+                };
                 assert!(own_m % unit == 0 && own_n % unit == 0 && t.k % step == 0, "{t:?}");
                 assert!(t.threads >= t.m.max(t.n) && t.threads % t.m == 0 && t.threads % t.n == 0, "{t:?}");
                 assert!(t.k.is_power_of_two() && t.stages >= 2, "{t:?}");
                 for along in [[false, false], [false, true], [true, false], [true, true]] {
-                    assert!(t.shared(math, along) <= 163 * 1024, "{t:?} {along:?}");
+                    let most = if t.groups { 227 } else { 163 };
+                    assert!(t.shared(math, along) <= most * 1024, "{t:?} {along:?}");
                 }
                 assert!(t.least * t.threads <= 1024, "{t:?}");
             }
@@ -249,6 +306,6 @@ mod tests {
         let (m, n, parts) = pick(Math::F32, 1, 128, 1152, 65536);
         assert!((m, n) == (128, 128) && parts > 8, "{m} {n} {parts}");
         // A small product is not worth a second kernel.
-        assert_eq!(pick(Math::F32, 1, 512, 128, 256).2, 1);
+        assert_eq!(pick(Math::F32, 1, 512, 128, 64).2, 1);
     }
 }

@@ -89,14 +89,14 @@ impl View {
     }
 
     /// How many neighbours along an index lie side by side, from an address that they divide: a divisor of `most`
-    /// (a power of two). Asks about the first form.
-    pub fn vector(&self, side: usize, most: usize) -> usize {
+    /// (a power of two). Asks about one form.
+    pub fn vector(&self, form: usize, side: usize, most: usize) -> usize {
         let Some(last) = self.sides[side].last() else { return 1 };
         let guards = &last.coef[self.free()..];
-        if last.coef[0] != 1 || guards.iter().any(|&c| c != 0) {
+        if last.coef[form] != 1 || guards.iter().any(|&c| c != 0) {
             return 1;
         }
-        let (offset, blocks) = &self.uniform[0];
+        let (offset, blocks) = &self.uniform[form];
         let mut v = most;
         let mut divides = |n: i64| {
             while v > 1 && n % v as i64 != 0 {
@@ -107,8 +107,13 @@ impl View {
         divides(last.extent as i64);
         blocks.iter().for_each(|f| divides(*f));
         let others = self.sides[side].iter().rev().skip(1).chain(&self.sides[1 - side]);
-        others.for_each(|d| divides(d.coef[0]));
+        others.for_each(|d| divides(d.coef[form]));
         v
+    }
+
+    /// By how much a form moves from one neighbour along an index to the next.
+    pub fn step(&self, form: usize, side: usize) -> i64 {
+        self.sides[side].last().map_or(0, |d| d.coef[form])
     }
 
     /// Which one free form moves along with an index, in steps of one, while the others and the guards stay, and for
