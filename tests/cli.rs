@@ -302,6 +302,61 @@ fn commands_refuse_bad_input() {
 }
 
 #[test]
+fn a_precision_of_the_command_line_stands_in_place_of_that_of_the_spec() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ring = spec("ring.gan");
+    let graph = |args: &[&str]| ok(&[&["dump", s(&ring), "--stage", "grad"], args].concat());
+    let plain = graph(&[]);
+    assert_eq!(graph(&["--precision", "f32"]), plain);
+    assert!(graph(&["--precision", "bf16"]).contains("bf16") && !plain.contains("bf16"));
+    // It replaces a setting, wherever that is.
+    let text =
+        fs::read_to_string(&ring).expect("a spec").replace("seed 5", "seed 5\n    if true { precision f16 }");
+    let own = dir.path().join("own.gan");
+    fs::write(&own, text).expect("written");
+    let core = ok(&["expand", s(&own), "--precision", "bf16"]);
+    assert!(core.contains("precision bf16") && !core.contains("f16 ") && !core.contains("precision f16"), "{core}");
+    for command in ["check", "describe"] {
+        ok(&[command, s(&own), "--precision", "f32"]);
+    }
+    assert!(ok(&["bench", s(&own), "--precision", "f32", "--json"]).contains("\"precision\":\"f32\""));
+
+    // A run is that of the spec that says so itself, and goes on in it.
+    let bf16 = dir.path().join("bf16.gan");
+    let text = fs::read_to_string(&ring).expect("a spec").replace("seed 5", "seed 5\n    precision bf16");
+    fs::write(&bf16, text).expect("written");
+    let out = |name: &str| dir.path().join(name);
+    ok(&["run", s(&bf16), "--out", s(&out("said")), "--quiet"]);
+    ok(&["run", s(&ring), "--precision", "bf16", "--out", s(&out("given")), "--quiet"]);
+    ok(&["run", s(&ring), "--out", s(&out("plain")), "--quiet"]);
+    assert_eq!(last(&out("said")).1, last(&out("given")).1);
+    assert_ne!(last(&out("plain")).1, last(&out("given")).1);
+    let given = last(&out("given"));
+    for entry in fs::read_dir(out("given").join("checkpoints")).expect("checkpoints").flatten() {
+        if entry.file_name().to_string_lossy().contains("60") {
+            fs::remove_file(entry.path()).expect("removed");
+        }
+    }
+    ok(&["run", "--resume", s(&out("given")), "--quiet"]);
+    assert!(last(&out("given")) == given);
+    assert!(refused(&["run", s(&ring), "--precision", "f8"]).contains("f32, tf32, bf16, f16"));
+}
+
+#[test]
+fn an_expectation_that_a_short_run_does_not_reach_is_not_said_to_be_wrong() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("short");
+    let done = run(&["run", s(&spec("ring.gan")), "--out", s(&out), "--steps", "2"]);
+    let (said, error) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert_eq!(done.status.code(), Some(1));
+    let note = "expect cover.modes >= 0: NOT decided: it is asked after 40 steps, the run ended after 2";
+    assert!(said.contains(note), "{said}");
+    let why =
+        "error: the spec expects cover.modes >= 0 after 40 steps; the run ended after 2, so that is not decided";
+    assert!(error.contains(why), "{error}");
+}
+
+#[test]
 fn front_end_commands() {
     let ring = spec("ring.gan");
     let expanded = ok(&["expand", s(&ring)]);

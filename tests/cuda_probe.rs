@@ -176,7 +176,9 @@ fn a_device_is_named_by_its_number() {
 
 #[test]
 fn nvrtc_gives_machine_code_where_it_is_found() {
+    use ganc::codegen::cuda::KERNEL;
     use ganc::exec::cuda::nvrtc::{Nvrtc, options};
+    use ganc::exec::cuda::{Cache, chunks};
     let nvrtc = match Nvrtc::find(&ganc::exec::cuda::Search::from_environment(), None) {
         Ok(found) => found,
         Err(e) => return println!("skipped: {e}"),
@@ -187,6 +189,23 @@ fn nvrtc_gives_machine_code_where_it_is_found() {
         "extern \"C\" __global__ void one(float* p, unsigned n) { if (threadIdx.x < n) p[threadIdx.x] = 1.0f; }";
     let (cubin, _) = nvrtc.compile(good, &options("sm_90a")).expect("it compiles");
     assert!(cubin.starts_with(b"\x7fELF") && cubin.windows(3).any(|w| w == b"one"));
+    // Parts of a text beside each other, and again from the cache.
+    let kernel = |i: usize| format!("{KERNEL}k{i}\nextern \"C\" __global__ void k{i}(W* p) {{ *p = {i}.0f; }}\n");
+    let text = "typedef float W;\n".to_string() + &(0..20).map(kernel).collect::<String>();
+    let dir = tempfile::tempdir().expect("a folder");
+    let cache = Cache::new(Some(dir.path().into()), |e| panic!("{e}"));
+    let parts = chunks::cubins(&text, "sm_90a", &nvrtc, &cache).expect("it compiles");
+    let names: Vec<&String> = parts.iter().flat_map(|p| &p.0.kernels).collect();
+    assert_eq!((parts.len(), names.len()), (3, 20));
+    for (part, cubin) in &parts {
+        assert!(part.kernels.iter().all(|k| cubin.windows(k.len()).any(|w| w == k.as_bytes())));
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 3);
+    assert_eq!(chunks::cubins(&text, "sm_90a", &nvrtc, &cache).expect("it is there"), parts);
+    let bad = chunks::cubins(&text.replace("*p = 7", "*q = 7"), "sm_90a", &nvrtc, &cache);
+    let e = bad.expect_err("a word is unknown").to_string();
+    assert!(e.contains("\"q\" is undefined"), "{e}");
+
     let e = nvrtc.compile("__global__ void k( {", &options("sm_90a")).expect_err("no C++").to_string();
     assert!(e.contains("does not compile") && e.contains("ganc.cu(1)"), "{e}");
     let e = nvrtc.compile(good, &options("sm_7")).expect_err("no device").to_string();

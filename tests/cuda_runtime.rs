@@ -347,6 +347,7 @@ pub fn folder(at: &Path) -> RunFolder {
         steps: None,
         seed: None,
         only: None,
+        precision: None,
     };
     RunFolder::create(Some(at), "ring", &record).unwrap()
 }

@@ -139,7 +139,9 @@ fn compile(nvrtc: &Nvrtc, programs: &[(String, usize)], target: &str) -> Vec<Usa
 fn nvrtc_compiles_every_kernel() {
     let Some(nvrtc) = nvrtc::find() else { return };
     let started = std::time::Instant::now();
-    // What ends up in kernels is in the small cases, with and without fusion; whole specs have every combination.
+    // What ends up in kernels is in the small cases, with and without fusion: they are compiled for every architecture.
+    // The examples' and benchmarks' iterations are every combination of it; they are compiled for sm_90a only.
+    // Of kernels that are alike but for numbers one is compiled.
     let (mut small, mut whole) = (vec![], vec![]);
     for path in specs(&["examples", "tests/bench", "tests/specs"]) {
         // Some of them use what is part of the language, and not of this version.
@@ -156,8 +158,10 @@ fn nvrtc_compiles_every_kernel() {
         let target = arch.target();
         let mut kernels = Kernels::default();
         small.iter().for_each(|g| kernels.add(g, &[true, false], arch));
-        whole.iter().for_each(|g| kernels.add(g, &[true], arch));
-        assert!(kernels.all > 1000, "{} kernels", kernels.all);
+        if arch == Arch::Sm90a {
+            whole.iter().for_each(|g| kernels.add(g, &[true], arch));
+            assert!(kernels.all > 1000, "{} kernels", kernels.all);
+        }
         let usage = compile(&nvrtc, &kernels.programs(), target);
         let most = usage.iter().map(|u| u.registers).max();
         eprintln!(

@@ -4,16 +4,22 @@
 #   tests/gpu.sh [FOLDER]
 #
 # Builds nothing and reaches no network: it runs a release binary and a test binary that were built for this kind of
-# machine, perhaps elsewhere (tests/GPU.md says how). Everything is written into FOLDER (default: gpu-results): a text
-# file a part, results.jsonl with a line a check, summary.txt. What is missing (a device, PyTorch, compute-sanitizer)
-# is skipped visibly. The exit code is that of the checks: 0 if none failed, 3 if there is no device.
+# machine, perhaps elsewhere (tests/GPU.md says how). What must be right runs first, as many at once as there are
+# cores; what is timed runs then, alone. Everything is written into FOLDER (default: gpu-results): a text file a part,
+# results.jsonl with a line a check, summary.txt, table.md, and results.tgz with all of these. What is missing (a
+# device, PyTorch, compute-sanitizer), and what no longer fits the time, is skipped visibly. The exit code is that of
+# the checks: 0 if none failed, 3 if there is no device.
 #
 #   GANC        the binary               (default: target/release/ganc)
 #   GANC_TESTS  the test binary          (default: the newest target/release/deps/it-*)
 #   PYTHON      a python3 with PyTorch   (default: python3)
+#   SANITIZER   compute-sanitizer        (default: that of PATH or CUDA_HOME)
 #   DEVICE      which device             (default: cuda:0)
-#   PARTS       which parts              (default: tests train sanitizer bench peers)
-#   SCALE       factor on all limits     (default: 1)
+#   PARTS       which parts              (default: cold tests train sanitizer bench peers profile)
+#   WORKLOADS   which workloads          (default: all six)
+#   LIMIT_S     seconds in all           (default: 540)
+#   CORES       checks at once           (default: the cores)
+#   WORK        runs, checkpoints and caches, which nobody needs later (default: FOLDER/work)
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 out=${1:-gpu-results}
@@ -22,15 +28,25 @@ out=$(cd "$out" && pwd)
 repo=$(pwd)
 export GANC_REPO=$repo
 ganc=${GANC:-target/release/ganc}
-newest=$(ls -t target/release/deps/it-* 2>/dev/null | grep -v '\.d$' | head -n 1)
-tests=${GANC_TESTS:-$newest}
+tests=${GANC_TESTS:-$(find target/release/deps -maxdepth 1 -name 'it-*' ! -name '*.d' -printf '%T@ %p\n' 2>/dev/null | sort -rn | head -n 1 | cut -d' ' -f2)}
 python=${PYTHON:-python3}
 device=${DEVICE:-cuda:0}
-parts=${PARTS:-tests train sanitizer bench peers}
-scale=${SCALE:-1}
+parts=${PARTS:-cold tests train sanitizer bench peers profile}
+workloads=${WORKLOADS:-ring_mlp dcgan28 dcgan64 wgan_gp32 sngan32 unrolled_ring}
+precisions="f32 tf32 bf16"
+limit_s=${LIMIT_S:-540}
+cores=${CORES:-$(nproc)}
+work=${WORK:-$out/work}
 results=$out/results.jsonl
+rm -rf "$work" && mkdir -p "$work" || exit 2
 : >"$results"
-failed=0
+export GANC_CACHE=$work/kernels
+export TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton
+export TORCHINDUCTOR_FX_GRAPH_CACHE=1 TORCHINDUCTOR_AUTOGRAD_CACHE=1
+
+# What is left of the time until a second, without what the end takes.
+deadline=$((limit_s - 5))
+left() { echo $((deadline - SECONDS)); }
 
 # note PART NAME STATUS SECONDS DETAIL: a line of results.jsonl and of the terminal
 note() {
@@ -39,111 +55,179 @@ note() {
   printf '{"part": "%s", "name": "%s", "status": "%s", "seconds": %s, "detail": "%s"}\n' \
     "$1" "$2" "$3" "$4" "$detail" >>"$results"
   printf '%-9s %-34s %-7s %5s s  %s\n' "$1" "$2" "$3" "$4" "$5"
-  [ "$3" = FAILED ] && failed=$((failed + 1))
-  return 0
 }
 
-# check PART NAME LIMIT_S COMMAND...: runs within a limit, output into PART-NAME.txt
+file_of() { echo "$out/$1-${2//[^A-Za-z0-9_.]/_}.txt"; }
+
+# Whether a text says that the run ended well but for expectations, which few iterations do not reach.
+only_expects() { grep -q '^error: the spec expects' "$1" && ! grep '^error' "$1" | grep -qv '^error: the spec expects'; }
+
+# check PART NAME LIMIT_S COMMAND...: runs within a limit and the time that is left, output into PART-NAME.txt
 check() {
-  local part=$1 name=$2 limit=$(($3 * scale)) file began rc
+  local part=$1 name=$2 limit=$3 file began rc bad=FAILED late=FAILED
   shift 3
-  file=$out/$part-${name//[^A-Za-z0-9_.]/_}.txt
-  began=$SECONDS
-  if [ "$1" = train ]; then
-    train "$2" "$3" "$limit" >"$file" 2>&1
-  else
-    timeout -k 5 "$limit" "$@" >"$file" 2>&1
+  # A limit that the time left has cut says nothing about what runs into it.
+  [ "$limit" -gt "$(left)" ] && limit=$(left) late=skipped
+  if [ "$limit" -lt 5 ]; then
+    note "$part" "$name" skipped 0 "no time left of LIMIT_S=$limit_s"
+    return 1
   fi
+  # What others need long for is no failure of ours.
+  case $part in peers | fill) bad=skipped late=skipped ;; esac
+  file=$(file_of "$part" "$name")
+  began=$SECONDS
+  timeout -k 5 "$limit" "$@" >"$file" 2>&1
   rc=$?
+  case $part in
+    setup | train) [ "$rc" -eq 1 ] && only_expects "$file" && rc=0 ;;
+    # The program's own exit code hides the tool's: what the tool counted decides.
+    sanitizer) [ "$rc" -eq 1 ] && only_expects "$file" && grep -q 'SUMMARY: 0 ' "$file" && rc=0 ;;
+  esac
   case $rc in
     0) note "$part" "$name" passed $((SECONDS - began)) "" ;;
-    124 | 137) note "$part" "$name" FAILED $((SECONDS - began)) "stopped after $limit s" ;;
-    *) note "$part" "$name" FAILED $((SECONDS - began)) "exit code $rc: $(grep -v '^ *$' "$file" | tail -n 1 | tr -d '\r' | cut -c1-200)" ;;
+    124 | 137) note "$part" "$name" "$late" $((SECONDS - began)) "stopped after $limit s" ;;
+    *) note "$part" "$name" "$bad" $((SECONDS - began)) "exit code $rc: $(grep -v '^ *$' "$file" | tail -n 1 | tr -d '\r\t' | cut -c1-200)" ;;
   esac
   return $rc
+}
+
+# job …: the same beside others, as many as there are cores
+job() {
+  while [ "$(jobs -rp | wc -l)" -ge "$cores" ]; do wait -n; done
+  check "$@" &
 }
 
 has() { case " $parts " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
 finish() {
+  local pids
+  pids=$(jobs -rp)
+  [ -n "$pids" ] && kill $pids 2>/dev/null
   {
-    echo "ganc on a GPU: $(date -u +%Y-%m-%dT%H:%MZ), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+    echo "ganc on a GPU: $(date -u +%Y-%m-%dT%H:%MZ), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $SECONDS s"
     cat "$out/device.txt" 2>/dev/null
     for s in passed FAILED skipped; do
       echo "$s: $(grep -c "\"status\": \"$s\"" "$results")"
     done
     grep '"status": "FAILED"' "$results"
     grep '"status": "skipped"' "$results"
-    for f in bench.jsonl peers.jsonl; do
+    for f in cold.jsonl bench.jsonl peers.jsonl; do
       [ -s "$out/$f" ] && echo "$f:" && cat "$out/$f"
     done
   } >"$out/summary.txt"
   echo
   cat "$out/summary.txt"
+  if [ -s "$out/bench.jsonl" ]; then
+    "$python" tests/bench/table.py "$out" >"$out/table.md" 2>&1
+    echo
+    cat "$out/table.md"
+  fi
+  (cd "$out" && tar czf results.tgz -- *.txt *.jsonl $(ls table.md 2>/dev/null))
 }
 trap finish EXIT
 
 [ -x "$ganc" ] || { note setup binary FAILED 0 "no binary at $ganc: build it with cargo build --release, or set GANC"; exit 2; }
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader >"$out/device.txt" 2>/dev/null ||
   echo "nvidia-smi gives no answer" >"$out/device.txt"
+echo "$(nproc) cores" >>"$out/device.txt"
 "$ganc" --version >>"$out/device.txt"
 
 # Two iterations of the smallest spec say whether the device can be used; the message is the binary's own.
-if ! check setup "one small run" 120 "$ganc" run tests/train/ring.gan --steps 2 --out "$out/runs/setup" --device "$device"; then
+if ! check setup "one small run" 120 "$ganc" run tests/train/ring.gan --steps 2 --out "$work/setup" --device "$device"; then
   note setup device skipped 0 "no usable device: everything else is skipped"
   exit 3
 fi
+torch=
+if has peers; then
+  if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then torch=yes; fi
+fi
 
-# 1. Executors agree on all cases and precisions; two runs are bitwise equal; CPU and GPU step by step.
+usable=
+for w in $workloads; do
+  if "$ganc" check "tests/bench/$w.gan" --target sm_90a >"$out/bench-check-$w.txt" 2>&1; then
+    usable="$usable $w"
+  else
+    note bench "$w" skipped 0 "refused: $(head -n 1 "$out/bench-check-$w.txt" | cut -c1-160)"
+  fi
+done
+
+# 1. The first step of each workload with nothing compiled before, alone: first_step_s.
+if has cold; then
+  : >"$out/cold.jsonl"
+  for w in $usable; do
+    check cold "$w" 60 "$ganc" bench "tests/bench/$w.gan" --precision f32 --device "$device" --json --repeat 1 --warmup 1 &&
+      grep -h '^{' "$(file_of cold "$w")" >>"$out/cold.jsonl"
+  done
+fi
+
+# 2. What must be right, beside each other; at most half of the time, if something is to be timed after it.
+if has bench || has peers || has profile; then deadline=$((SECONDS + (limit_s - SECONDS) / 2)); fi
+
+# Executors agree on all cases and precisions; two runs are bitwise equal; CPU and GPU step by step.
 if has tests; then
   if [ -n "$tests" ] && [ -x "$tests" ]; then
-    check tests gpu 420 "$tests" gpu:: --nocapture --test-threads 1
-    grep -h '^gpu: ' "$out/tests-gpu.txt" | head -n 50
+    for name in $("$tests" gpu:: --list 2>/dev/null | sed -n 's/: test$//p'); do
+      job tests "${name#gpu::}" 420 "$tests" --exact "$name" --nocapture --test-threads 1
+    done
   else
     note tests gpu skipped 0 "no test binary; set GANC_TESTS"
   fi
 fi
-
-# train SPEC FOLDER LIMIT_S: 200 iterations. An expectation that so few do not reach is no failure of the device.
-train() {
-  local rc said
-  said=$(timeout -k 5 "$3" "$ganc" run "$1" --steps 200 --out "$2" --device "$device" --quiet 2>&1)
-  rc=$?
-  echo "$said"
-  [ "$rc" -eq 1 ] && ! grep -v 'does not hold' <<<"$said" | grep -q '^error' && rc=0
-  return "$rc"
-}
-
-# 2. Training: each example for a while, twice; the checkpoints must be the same bytes.
-if has train; then
-  for spec in examples/*.gan; do
-    name=$(basename "$spec" .gan)
-    for run in a b; do
-      rm -rf "$out/runs/$name-$run"
-      check train "$name ($run)" 60 train "$spec" "$out/runs/$name-$run"
-    done
-    if cmp -s "$out/runs/$name-a/checkpoints/0-00000200.safetensors" "$out/runs/$name-b/checkpoints/0-00000200.safetensors"; then
-      note train "$name bitwise" passed 0 "two runs end in the same bytes"
-    else
-      note train "$name bitwise" FAILED 0 "two runs end in different bytes, or in none"
-    fi
-  done
-fi
-
-# 3. compute-sanitizer on a small spec with every kind of kernel.
+# compute-sanitizer on two small specs with every kind of kernel.
 if has sanitizer; then
-  sanitizer=$(command -v compute-sanitizer || ls "${CUDA_HOME:-/usr/local/cuda}"/bin/compute-sanitizer 2>/dev/null | head -n 1)
+  sanitizer=${SANITIZER:-$(command -v compute-sanitizer || ls "${CUDA_HOME:-/usr/local/cuda}"/bin/compute-sanitizer 2>/dev/null | head -n 1)}
   if [ -n "$sanitizer" ]; then
     for tool in memcheck racecheck initcheck; do
       for spec in tests/train/ring.gan tests/train/digits.gan; do
         name="$tool $(basename "$spec" .gan)"
-        check sanitizer "$name" 150 "$sanitizer" --tool "$tool" --error-exitcode 9 \
-          "$ganc" run "$spec" --steps 3 --out "$out/runs/sanitizer-${name// /-}" --device "$device" --quiet
+        job sanitizer "$name" 150 "$sanitizer" --tool "$tool" --error-exitcode 9 \
+          "$ganc" run "$spec" --steps 3 --out "$work/sanitizer-${name// /-}" --device "$device" --quiet
       done
     done
   else
     note sanitizer all skipped 0 "compute-sanitizer was not found on PATH or in CUDA_HOME"
   fi
+fi
+# Training: each example for a while, twice.
+if has train; then
+  for spec in examples/*.gan; do
+    name=$(basename "$spec" .gan)
+    for run in a b; do
+      job train "$name ($run)" 120 "$ganc" run "$spec" --steps 200 --out "$work/$name-$run" --device "$device" --quiet
+    done
+  done
+fi
+# What timed programs compile, so that it does not take their time: our kernels, and those of PyTorch's compiler.
+if has bench; then
+  for w in $usable; do
+    for p in $precisions; do
+      job fill "$w $p" 90 "$ganc" bench "tests/bench/$w.gan" --precision "$p" --device "$device" --json --repeat 1 --warmup 1
+    done
+  done
+fi
+if [ -n "$torch" ]; then
+  for p in $precisions; do
+    for w in $usable; do
+      job fill "$w $p compile" 240 env TORCHINDUCTOR_COMPILE_THREADS=2 "$python" tests/bench/torch_gan.py --workload "$w" --mode compile \
+        --dtype "$p" --device cuda --repeat 1 --warmup 1 --steps 1
+    done
+  done
+fi
+wait
+cat "$out"/tests-*.txt 2>/dev/null | grep '^gpu: ' | head -n 50
+# The two runs of each example end in the same bytes.
+if has train; then
+  for spec in examples/*.gan; do
+    name=$(basename "$spec" .gan)
+    last=checkpoints/0-00000200.safetensors
+    if [ ! -e "$work/$name-a/$last" ] || [ ! -e "$work/$name-b/$last" ]; then
+      note train "$name bitwise" skipped 0 "a run did not end"
+    elif cmp -s "$work/$name-a/$last" "$work/$name-b/$last"; then
+      note train "$name bitwise" passed 0 "two runs end in the same bytes"
+    else
+      note train "$name bitwise" FAILED 0 "two runs end in different bytes"
+    fi
+  done
 fi
 
 steps() { # iterations a chunk, by workload
@@ -155,38 +239,41 @@ steps() { # iterations a chunk, by workload
     *) echo 6 ;;
   esac
 }
-workloads="ring_mlp dcgan28 dcgan64 wgan_gp32 sngan32 unrolled_ring"
 
-# 4. The six workloads, then where their time goes.
-if has bench; then
-  : >"$out/bench.jsonl"
-  for w in $workloads; do
-    spec=tests/bench/$w.gan
-    if ! "$ganc" check "$spec" >"$out/bench-check-$w.txt" 2>&1; then
-      note bench "$w" skipped 0 "refused: $(head -n 1 "$out/bench-check-$w.txt" | cut -c1-160)"
-      continue
-    fi
-    "$ganc" check "$spec" --target sm_90a >"$out/bench-check-$w.txt" 2>&1
-    check bench "$w" 90 "$ganc" bench "$spec" --device "$device" --json --repeat 7 --warmup 8 --steps "$(steps "$w")" &&
-      grep -h '^{' "$out/bench-$w.txt" >>"$out/bench.jsonl"
-    check bench "$w profile" 90 "$ganc" bench "$spec" --device "$device" --profile --repeat 5 --warmup 3
+# 3. Each workload alone, in each precision, and the same in PyTorch right after it. Workloads share what time is left.
+deadline=$((limit_s - 5))
+has bench && : >"$out/bench.jsonl"
+has peers && : >"$out/peers.jsonl"
+[ -z "$torch" ] && has peers && note peers all skipped 0 "no PyTorch that sees a GPU in $python"
+waiting=$(wc -w <<<"$usable")
+for w in $usable; do
+  deadline=$((SECONDS + (limit_s - 5 - SECONDS) / waiting))
+  waiting=$((waiting - 1))
+  n=$(steps "$w")
+  if has bench; then
+    for p in $precisions; do
+      check bench "$w $p" 60 "$ganc" bench "tests/bench/$w.gan" --precision "$p" --device "$device" --json --repeat 7 --warmup 8 --steps "$n" &&
+        grep -h '^{' "$(file_of bench "$w $p")" >>"$out/bench.jsonl"
+    done
+  fi
+  if [ -n "$torch" ]; then
+    for modes in eager,graph compile,cgraph; do
+      check peers "$w $modes" 150 "$python" tests/bench/torch_gan.py --workload "$w" --mode "$modes" --dtype "${precisions// /,}" \
+        --device cuda --repeat 7 --warmup 8 --steps "$n"
+      # What was timed before it was stopped counts.
+      grep -hs '^{' "$(file_of peers "$w $modes")" >>"$out/peers.jsonl"
+    done
+  fi
+done
+
+# 4. Where the time goes.
+deadline=$((limit_s - 5))
+if has profile; then
+  for w in $usable; do
+    for p in f32 bf16; do
+      check profile "$w $p" 60 "$ganc" bench "tests/bench/$w.gan" --precision "$p" --device "$device" --profile --repeat 5 --warmup 3
+    done
   done
 fi
 
-# 5. The same workloads in PyTorch, beside ours.
-if has peers; then
-  : >"$out/peers.jsonl"
-  if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-    for w in $workloads; do
-      for modes in eager,graph compile,cgraph; do
-        check peers "$w $modes" 150 "$python" tests/bench/torch_gan.py --workload "$w" --mode "$modes" --dtype bf16,tf32,f32 \
-          --device cuda --repeat 7 --warmup 8 --steps "$(steps "$w")"
-        grep -h '^{' "$out/peers-${w}_${modes//,/_}.txt" >>"$out/peers.jsonl"
-      done
-    done
-  else
-    note peers all skipped 0 "no PyTorch that sees a GPU in $python"
-  fi
-fi
-
-[ "$failed" -eq 0 ]
+! grep -q '"status": "FAILED"' "$results"

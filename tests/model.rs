@@ -86,7 +86,7 @@ train one {
 ";
 
 fn set(name: &str, value: &str) -> Options {
-    Options { set: vec![(name.to_string(), value.to_string())], only: None }
+    Options { set: vec![(name.to_string(), value.to_string())], ..Options::default() }
 }
 
 fn codes_of(d: &Diagnostics) -> Vec<&'static str> {

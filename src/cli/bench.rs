@@ -137,7 +137,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let rate = flops as f64 / median / 1e6;
     if args.json {
         let line = json!({
-            "workload": compile::stem(&args.spec.spec), "device": exec.place(), "threads": args.device.threads, "batch": train.batch,
+            "workload": compile::stem(&args.spec.spec), "precision": args.spec.precision, "device": exec.place(), "threads": args.device.threads, "batch": train.batch,
             "ms": median, "ms_min": times[0], "ms_max": times[times.len() - 1], "gflops": rate,
             "flops": flops, "peak_mib": peak_mib(), "predicted_mib": predicted, "first_step_s": first,
         });

@@ -98,7 +98,7 @@ pub(super) fn front_with(
 
 /// The same for a spec on disk.
 pub(super) fn front(args: &SpecArgs) -> Result<Front, Failure> {
-    let options = Options { set: pairs(&args.set)?, only: args.only.clone() };
+    let options = Options { set: pairs(&args.set)?, only: args.only.clone(), precision: args.precision.clone() };
     front_with(&args.spec, &options, &read_text)
 }
 

@@ -75,7 +75,13 @@ struct SpecArgs {
     /// Only the `train` of this name
     #[arg(long)]
     only: Option<String>,
+    /// What products are computed in, instead of what the spec says
+    #[arg(long, value_parser = PRECISIONS)]
+    precision: Option<String>,
 }
+
+/// Words of `--precision`.
+const PRECISIONS: [&str; 4] = ["f32", "tf32", "bf16", "f16"];
 
 /// How graphs are executed.
 #[derive(Args, Clone)]

@@ -8,7 +8,6 @@ use crate::data;
 use crate::exec::Executor;
 use crate::graph::{HostTensor, Name};
 use crate::layers::Kind;
-use crate::model::Options;
 use crate::source::SourceMap;
 use crate::syntax::ast::Role;
 use crate::train::actions::{Programs, run_chunk};
@@ -54,7 +53,7 @@ impl Opened {
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let none = SourceMap::default();
         let (folder, record) = RunFolder::open(root).map_err(|e| compile::refused(&none, &e.diagnostics(None)))?;
-        let options = Options { set: record.set.clone(), only: record.only.clone() };
+        let options = run::options(&record);
         let main = record.sources.first().map(|s| s.path.clone()).unwrap_or_default();
         let front = compile::front_with(&main, &options, &compile::recorded(record.sources.clone()))?;
         let mut compiled = compile::graphs(&front)?;

@@ -4,7 +4,8 @@ use super::{Entry, Model, Named};
 use crate::diag::names::suggest as nearest;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::source::{FileId, SourceMap, Span};
-use crate::syntax::{self, ast::Ident, ast::Item, ast::ItemKind};
+use crate::syntax;
+use crate::syntax::ast::{Ident, Item, ItemKind, Setting, TrainStmt, TrainStmtKind};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -19,6 +20,8 @@ pub struct Options {
     pub set: Vec<(String, String)>,
     /// `--only NAME`: the one `train` to run.
     pub only: Option<String>,
+    /// `--precision WORD`: the setting of that name of every `train`.
+    pub precision: Option<String>,
 }
 
 /// Most items of one file.
@@ -62,6 +65,7 @@ pub fn load(
     loader.prelude();
     loader.set(&options.set);
     loader.only(options.only.as_deref());
+    loader.precision(options.precision.as_deref());
     let Loader { model, errors, .. } = loader;
     if errors.has_errors() {
         return Err(errors);
@@ -273,4 +277,38 @@ impl Loader<'_> {
             None => d.help(format!("its trains are {}", all.join(", "))),
         });
     }
+
+    /// Puts the setting `precision` into every `train`, in place of the one that it has.
+    fn precision(&mut self, word: Option<&str>) {
+        let Some(word) = word else { return };
+        let text = format!("train {{\n    precision {word}\n}}\n");
+        let id = self.sources.add("--precision", text.as_str());
+        match syntax::parse(id, &text) {
+            Ok(file) => {
+                let items = file.items.into_iter();
+                let given: Vec<TrainStmt> = items
+                    .flat_map(|i| match i.kind {
+                        ItemKind::Train(t) => t.stmts,
+                        _ => vec![],
+                    })
+                    .collect();
+                for train in &mut self.model.trains {
+                    without_precision(&mut train.item.stmts);
+                    train.item.stmts.extend(given.iter().cloned());
+                }
+            }
+            Err(e) => self.errors.extend(e),
+        }
+    }
+}
+
+fn without_precision(stmts: &mut Vec<TrainStmt>) {
+    stmts.retain_mut(|s| match &mut s.kind {
+        TrainStmtKind::Setting(Setting::Precision, _) => false,
+        TrainStmtKind::If(_, inner) => {
+            without_precision(inner);
+            true
+        }
+        _ => true,
+    });
 }

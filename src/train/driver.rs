@@ -37,6 +37,48 @@ pub trait Ui {
     fn end(&mut self, train: &TrainProgram);
 }
 
+/// How an expectation was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds.
+    Holds,
+    /// It does not hold, or nothing was evaluated.
+    Fails,
+    /// The run ended (its length may be that of `--steps`) before the step after which the condition is looked at.
+    TooShort {
+        /// That step.
+        after: u64,
+        /// The last step.
+        end: u64,
+    },
+}
+
+impl Verdict {
+    fn new(held: bool, after: Option<u64>, end: u64) -> Self {
+        match (held, after) {
+            (true, _) => Verdict::Holds,
+            (false, Some(after)) if after > end => Verdict::TooShort { after, end },
+            (false, _) => Verdict::Fails,
+        }
+    }
+
+    /// Whether it holds.
+    pub fn holds(self) -> bool {
+        self == Verdict::Holds
+    }
+
+    /// Why not, after the condition: `, which does not hold`.
+    pub fn why_not(self) -> String {
+        match self {
+            Verdict::Holds => String::new(),
+            Verdict::Fails => ", which does not hold".into(),
+            Verdict::TooShort { after, end } => {
+                format!(" after {after} steps; the run ended after {end}, so that is not decided")
+            }
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -44,8 +86,8 @@ pub struct Summary {
     pub stopped: bool,
     /// The last checkpoint.
     pub checkpoint: Option<PathBuf>,
-    /// Expectations: text and whether it held.
-    pub expects: Vec<(String, bool)>,
+    /// Expectations: text and how it was decided.
+    pub expects: Vec<(String, Verdict)>,
     /// Last evaluated numbers.
     pub values: Vec<(String, f64)>,
 }
@@ -454,7 +496,14 @@ impl<E: Executor> Trainer<'_, E> {
                 (Some(h), _) => h && reached,
             };
             run.position.expects.push((id.0, id.1, held));
-            ui.note(&format!("expect {}: {}", expect.text, if held { "holds" } else { "does NOT hold" }));
+            let said = match Verdict::new(held, expect.after, run.position.step) {
+                Verdict::Holds => "holds".into(),
+                Verdict::Fails => "does NOT hold".into(),
+                Verdict::TooShort { after, end } => {
+                    format!("NOT decided: it is asked after {after} steps, the run ended after {end}")
+                }
+            };
+            ui.note(&format!("expect {}: {said}", expect.text));
         }
         Ok(())
     }
@@ -484,13 +533,15 @@ impl<E: Executor> Trainer<'_, E> {
     }
 
     fn summary(&self, run: Running<E::Program, E::Pending>, stopped: bool) -> Summary {
-        let text = |t: usize, i: usize| {
-            self.compiled.trains.get(t).and_then(|t| t.expects.get(i)).map_or(String::new(), |e| e.text.clone())
+        let decided = |&(t, i, held): &(usize, usize, bool)| {
+            let train = self.compiled.trains.get(t)?;
+            let expect = train.expects.get(i)?;
+            Some((expect.text.clone(), Verdict::new(held, expect.after, train.steps)))
         };
         Summary {
             stopped,
             checkpoint: run.saved,
-            expects: run.position.expects.iter().map(|&(t, i, held)| (text(t, i), held)).collect(),
+            expects: run.position.expects.iter().filter_map(decided).collect(),
             values: run.position.values.into_iter().collect(),
         }
     }

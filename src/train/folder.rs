@@ -43,6 +43,9 @@ pub struct RunRecord {
     pub seed: Option<u64>,
     /// `--only`
     pub only: Option<String>,
+    /// `--precision`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
 }
 
 /// An open run folder.

@@ -15,7 +15,7 @@ mod numbers;
 pub mod pretrained;
 pub mod watch;
 
-pub use driver::{Summary, Trainer, Ui};
+pub use driver::{Summary, Trainer, Ui, Verdict};
 pub use error::RunError;
 pub use folder::{RunFolder, RunRecord};
 

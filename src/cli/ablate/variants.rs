@@ -49,7 +49,8 @@ pub(super) fn all(
         }
     }
     let texts = {
-        let options = Options { set: first_values(&fixed, &swept), only: only.map(str::to_string) };
+        let options =
+            Options { set: first_values(&fixed, &swept), only: only.map(str::to_string), precision: None };
         let front = compile::front_with(spec, &options, &compile::read_text)?;
         if front.core.trains.is_empty() {
             return Err(Failure::Message(format!(
@@ -97,7 +98,7 @@ fn compiled(
     set: &[(String, String)],
     only: Option<&str>,
 ) -> Result<(Compiled, String), Failure> {
-    let options = Options { set: set.to_vec(), only: only.map(str::to_string) };
+    let options = Options { set: set.to_vec(), only: only.map(str::to_string), precision: None };
     let main = texts.first().map(|s| s.path.clone()).unwrap_or_default();
     let front = compile::front_with(&main, &options, &compile::recorded(texts.to_vec()))?;
     let core = syntax::print(&front.core.to_file());

@@ -78,6 +78,7 @@ impl Plan<'_> {
                     steps: self.steps,
                     seed: Some(seed),
                     only: self.only.map(str::to_string),
+                    precision: None,
                 };
                 let folder = self.root.join("runs").join(&v.slug).join(format!("seed-{seed}"));
                 let mut compiled = v.compiled.clone();
@@ -205,8 +206,8 @@ impl Plan<'_> {
         let from = loaded.as_ref();
         let job = Job { compiled: &compiled, data: &data, folder: &folder, record: &r.record, from };
         let summary = job.train(&mut exec, stop, AUTOSAVE, 0, &mut ui).map_err(plain)?;
-        for (text, _) in summary.expects.iter().filter(|e| !e.1) {
-            crate::cli::tell(&format!("{label}: the spec expects {text}, which does not hold\n"));
+        for (text, verdict) in summary.expects.iter().filter(|e| !e.1.holds()) {
+            crate::cli::tell(&format!("{label}: the spec expects {text}{}\n", verdict.why_not()));
         }
         Ok((!summary.stopped).then(|| summary.values.into_iter().collect()))
     }

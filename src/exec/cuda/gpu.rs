@@ -1,13 +1,15 @@
 //! A device by its driver. Each call is checked; an error of the driver keeps its name.
 
 use super::cache::Cache;
+use super::chunks;
 use super::device::{About, Address, Captured, Device, Event, Extents, Kernel, Param, Pinned, Queue};
 use super::error::CudaError;
-use super::nvrtc::{Nvrtc, options};
+use super::nvrtc::Nvrtc;
 use super::probe::words;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::raw::c_void;
 use std::ptr::NonNull;
@@ -78,14 +80,6 @@ impl Gpu {
     fn event_of(&self, event: Event) -> sys::CUevent {
         self.events.borrow()[event.0]
     }
-
-    fn cubin(&self, text: &str) -> Result<Vec<u8>, CudaError> {
-        let options = options(&self.about.target);
-        let version = self.compiler.version.to_string();
-        let mut parts: Vec<&[u8]> = vec![text.as_bytes(), version.as_bytes()];
-        parts.extend(options.iter().map(|o| o.as_bytes()));
-        self.cache.get_or(&Cache::key(&parts), || self.compiler.compile(text, &options).map(|c| c.0))
-    }
 }
 
 impl Device for Gpu {
@@ -137,11 +131,19 @@ impl Device for Gpu {
     }
 
     fn load(&self, text: &str, kernels: &[(String, u32)]) -> Result<Vec<Kernel>, CudaError> {
-        let cubin = self.cubin(text)?;
-        // SAFETY: a cubin says itself how long it is; the driver copies it. The module stays loaded to the end.
-        let module = self.ok("cuModuleLoadData", unsafe { result::module::load_data(cubin.as_ptr().cast()) })?;
+        let parts = chunks::cubins(text, &self.about.target, &self.compiler, &self.cache)?;
+        let mut modules = BTreeMap::new();
+        for (part, cubin) in &parts {
+            // SAFETY: a cubin says itself how long it is; the driver copies it. The module stays loaded to the end.
+            let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) };
+            let module = self.ok("cuModuleLoadData", module)?;
+            modules.extend(part.kernels.iter().map(|k| (k.as_str(), module)));
+        }
         let mut loaded = vec![];
         for (name, shared) in kernels {
+            let module = *modules
+                .get(name.as_str())
+                .ok_or_else(|| CudaError::Compile(format!("the text has no kernel `{name}`")))?;
             let c = CString::new(name.as_str()).map_err(|e| CudaError::Compile(e.to_string()))?;
             // SAFETY: the module was loaded above.
             let f = self.ok("cuModuleGetFunction", unsafe { result::module::get_function(module, c) })?;

@@ -6,6 +6,7 @@
 //! missing library, a full memory or a failed launch is a [`CudaError`].
 
 mod cache;
+pub mod chunks;
 mod convert;
 pub mod device;
 mod devices;
