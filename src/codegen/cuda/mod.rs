@@ -1,7 +1,7 @@
 //! Plans to CUDA C.
 //!
 //! Always holds of a [`Module`]: the text is the same for the same plan and target, needs no header, and every kernel
-//! that a launch names is in it; launches run in order on one stream; what a launch reads was written by an earlier
+//! that a launch names is in it; every kernel waits for the one before it by itself (`ganc_begin`); launches run in order on one stream; what a launch reads was written by an earlier
 //! one, an upload, or the run before. Addresses that a launch passes are divisible by 16.
 
 pub mod body;
