@@ -331,7 +331,7 @@ impl Device for Fake {
         Ok(loaded)
     }
 
-    fn launch(&self, kernel: Kernel, extents: Extents, params: &[Param]) -> Result<(), CudaError> {
+    fn launch(&self, kernel: Kernel, extents: Extents, params: &[Param], _: bool) -> Result<(), CudaError> {
         let mut s = self.state.borrow_mut();
         s.log.push("launch");
         if s.fuse == Some(0) {

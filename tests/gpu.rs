@@ -23,7 +23,7 @@ fn device(test: &str, options: CudaOptions) -> Option<CudaExecutor> {
     }
 }
 
-const FUSED: CudaOptions = CudaOptions { fuse: true, profile: false, capture: true };
+const FUSED: CudaOptions = CudaOptions { fuse: true, profile: false, capture: true, overlap: true };
 const UNFUSED: CudaOptions = CudaOptions { fuse: false, ..FUSED };
 
 #[test]

@@ -47,7 +47,8 @@ fn warn(text: &str) {
 
 fn cuda(index: usize, args: &DeviceArgs, profile: bool) -> Result<CudaExecutor, CudaError> {
     let found = probe(index, &Search::from_environment(), Cache::from_environment(warn))?;
-    let options = CudaOptions { fuse: !args.no_fuse, profile, ..CudaOptions::default() };
+    let overlap = std::env::var_os("GANC_CUDA_OVERLAP").is_none_or(|v| v != "0");
+    let options = CudaOptions { fuse: !args.no_fuse, profile, overlap, ..CudaOptions::default() };
     Ok(CudaExecutor::new(Box::new(found.gpu), generate, options))
 }
 

@@ -1,8 +1,9 @@
 //! Plans to CUDA C.
 //!
 //! Always holds of a [`Module`]: the text is the same for the same plan and target, needs no header, and every kernel
-//! that a launch names is in it; launches run in order on one stream; what a launch reads was written by an earlier
-//! one, an upload, or the run before. Addresses that a launch passes are divisible by 16.
+//! that a launch names is in it; launches run in order on one stream, each kernel waiting by itself for the one before
+//! it (`ganc_begin`); what a launch reads was written by an earlier one, an upload, or the run before. Addresses that a
+//! launch passes are divisible by 16.
 
 pub mod body;
 pub mod contract;

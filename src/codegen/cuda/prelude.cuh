@@ -29,6 +29,15 @@ GANC_DEVICE float ganc_smaller(float a, float b) {
   asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
   return r;
 }
+// Every kernel begins with this, before it touches memory: from sm_90 on a kernel may be launched while the one before
+// it still runs (programmatic dependent launch). It waits until that one has ended and its results are seen; since that
+// one had waited too, all kernels before it have ended as well. Only then may the next one be launched.
+GANC_DEVICE void ganc_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 #else
 #define GANC_DEVICE __forceinline__
 #endif

@@ -80,6 +80,9 @@ pub fn print(f: &Function) -> String {
         }
     }
     let _ = writeln!(p.out, "{head}(\n    {}) {{", lines.join(",\n    "));
+    if matches!(f.role, Role::Kernel { .. }) {
+        p.line("ganc_begin();");
+    }
     if f.shared > 0 {
         p.line("extern __shared__ __align__(128) unsigned char ganc_shared[];");
     }

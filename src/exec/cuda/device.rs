@@ -144,8 +144,9 @@ pub trait Device {
     fn unpin(&self, memory: Pinned);
     /// Compiles a text and loads its kernels, each with the most dynamic shared memory that a launch of it asks for.
     fn load(&self, text: &str, kernels: &[(String, u32)]) -> Result<Vec<Kernel>, CudaError>;
-    /// Launches a kernel on [`Queue::Work`].
-    fn launch(&self, kernel: Kernel, extents: Extents, params: &[Param]) -> Result<(), CudaError>;
+    /// Launches a kernel on [`Queue::Work`]. With `overlap` it may be launched while the kernel before it still runs:
+    /// its text waits for that one.
+    fn launch(&self, kernel: Kernel, extents: Extents, params: &[Param], overlap: bool) -> Result<(), CudaError>;
     /// Copies within the device on [`Queue::Work`]; the two places do not overlap.
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError>;
     /// Copies the first bytes of host memory to the device.

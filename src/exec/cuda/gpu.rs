@@ -6,9 +6,10 @@ use super::device::{About, Address, Captured, Device, Event, Extents, Kernel, Pa
 use super::error::CudaError;
 use super::nvrtc::Nvrtc;
 use super::probe::words;
+use crate::codegen::cuda::Arch;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::raw::c_void;
@@ -16,6 +17,17 @@ use std::ptr::NonNull;
 
 /// Dynamic shared memory that a kernel may use without asking.
 const FREE_SHARED: u32 = 48 << 10;
+
+/// The first driver, as it numbers itself, that keeps programmatic dependencies of captured launches.
+const CAPTURES_OVERLAP: i32 = 12030;
+
+/// The driver's number; 0 if it has none.
+fn driver() -> i32 {
+    let mut version = 0;
+    // SAFETY: the number outlives the call; the driver was loaded to find the device.
+    let asked = unsafe { sys::cuDriverGetVersion(&mut version) };
+    if asked == sys::CUresult::CUDA_SUCCESS { version } else { 0 }
+}
 
 /// An open device. Used by the thread that opened it, to which the driver's context belongs.
 pub struct Gpu {
@@ -28,6 +40,10 @@ pub struct Gpu {
     kernels: RefCell<Vec<sys::CUfunction>>,
     events: RefCell<Vec<sys::CUevent>>,
     graphs: RefCell<Vec<sys::CUgraphExec>>,
+    /// Whether the driver and the device know programmatic dependent launch, in captures too.
+    overlaps: bool,
+    /// Whether the latest work of the queue of kernels is a kernel.
+    after_kernel: Cell<bool>,
 }
 
 impl Gpu {
@@ -53,7 +69,10 @@ impl Gpu {
             // SAFETY: retained above.
             let _ = unsafe { result::primary_ctx::release(device) };
         })?;
+        let overlaps = about.arch != Arch::Sm80 && driver() >= CAPTURES_OVERLAP;
         Ok(Self {
+            overlaps,
+            after_kernel: Cell::new(false),
             about,
             compiler,
             cache,
@@ -160,10 +179,34 @@ impl Device for Gpu {
         Ok(loaded)
     }
 
-    fn launch(&self, kernel: Kernel, extents: Extents, params: &[Param]) -> Result<(), CudaError> {
+    fn launch(&self, kernel: Kernel, extents: Extents, params: &[Param], overlap: bool) -> Result<(), CudaError> {
         let f = self.kernels.borrow()[kernel.0];
         let mut pointers: Vec<*mut c_void> = params.iter().map(Param::pointer).collect();
         let ([gx, gy, gz], [bx, by, bz]) = (extents.grid, extents.block);
+        // Only a kernel right behind a kernel may overlap it: copies, events and graphs are waited for in full.
+        if self.after_kernel.replace(true) && overlap && self.overlaps {
+            let mut allowed = sys::CUlaunchAttribute {
+                id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                pad: [0; 4],
+                value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+            };
+            let config = sys::CUlaunchConfig {
+                gridDimX: gx,
+                gridDimY: gy,
+                gridDimZ: gz,
+                blockDimX: bx,
+                blockDimY: by,
+                blockDimZ: bz,
+                sharedMemBytes: extents.shared,
+                hStream: self.work,
+                attrs: &mut allowed,
+                numAttrs: 1,
+            };
+            // SAFETY: as below; every kernel of a text waits for the one before it.
+            let launched =
+                unsafe { sys::cuLaunchKernelEx(&config, f, pointers.as_mut_ptr(), std::ptr::null_mut()).result() };
+            return self.ok("cuLaunchKernelEx", launched);
+        }
         // SAFETY: the parameters are those that the text's generator wrote the kernel for; the driver copies them
         // before the call returns.
         let launched = unsafe {
@@ -173,11 +216,13 @@ impl Device for Gpu {
     }
 
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         // SAFETY: both places are in memory that `alloc` gave.
         self.ok("cuMemcpyDtoDAsync", unsafe { result::memcpy_dtod_async(to, from, bytes, self.work) })
     }
 
     fn upload(&self, queue: Queue, from: &Pinned, bytes: usize, to: Address) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         // SAFETY: pinned memory lives until `unpin`, before which the caller waits.
         let sent = unsafe {
             sys::cuMemcpyHtoDAsync_v2(to, from.as_ptr().cast(), bytes.min(from.len()), self.stream(queue))
@@ -186,6 +231,7 @@ impl Device for Gpu {
     }
 
     fn download(&self, from: Address, bytes: usize, to: &Pinned, at: usize) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         let bytes = bytes.min(to.len().saturating_sub(at));
         // SAFETY: within pinned memory, which lives until `unpin`, before which the caller waits.
         let sent = unsafe { sys::cuMemcpyDtoHAsync_v2(to.as_ptr().add(at).cast(), from, bytes, self.work) };
@@ -193,6 +239,7 @@ impl Device for Gpu {
     }
 
     fn write(&self, to: Address, bytes: &[u8]) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         if bytes.is_empty() {
             return Ok(());
         }
@@ -205,6 +252,7 @@ impl Device for Gpu {
     }
 
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         if bytes.is_empty() {
             return Ok(());
         }
@@ -225,11 +273,13 @@ impl Device for Gpu {
     }
 
     fn record(&self, event: Event, queue: Queue) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         // SAFETY: events and streams live as long as the device.
         self.ok("cuEventRecord", unsafe { result::event::record(self.event_of(event), self.stream(queue)) })
     }
 
     fn follow(&self, queue: Queue, event: Event) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         // SAFETY: as in `record`.
         let followed = unsafe { result::stream::wait_event(self.stream(queue), self.event_of(event), flags) };
@@ -262,12 +312,14 @@ impl Device for Gpu {
     }
 
     fn begin_capture(&self) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as the device.
         self.ok("cuStreamBeginCapture", unsafe { result::stream::begin_capture(self.work, mode) })
     }
 
     fn end_capture(&self) -> Result<Captured, CudaError> {
+        self.after_kernel.set(false);
         // SAFETY: a capture of this stream has begun; the graph is not needed once it is instantiated.
         let made = unsafe {
             let graph = self.ok("cuStreamEndCapture", result::stream::end_capture(self.work))?;
@@ -282,6 +334,7 @@ impl Device for Gpu {
     }
 
     fn replay(&self, captured: Captured) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         let graph = self.graphs.borrow()[captured.0];
         if graph.is_null() {
             return Ok(());
@@ -299,6 +352,7 @@ impl Device for Gpu {
     }
 
     fn synchronise(&self) -> Result<(), CudaError> {
+        self.after_kernel.set(false);
         self.ok("cuCtxSynchronize", result::ctx::synchronize())
     }
 }

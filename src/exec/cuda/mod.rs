@@ -50,11 +50,13 @@ pub struct CudaOptions {
     pub profile: bool,
     /// False: every run issues every launch, which names the launch that fails.
     pub capture: bool,
+    /// Whether kernels are launched while the ones before them still run, where the device can.
+    pub overlap: bool,
 }
 
 impl Default for CudaOptions {
     fn default() -> Self {
-        Self { fuse: true, profile: false, capture: true }
+        Self { fuse: true, profile: false, capture: true, overlap: true }
     }
 }
 
@@ -361,7 +363,9 @@ impl CudaExecutor {
 
     fn issue(&self, step: &Step) -> Result<(), CudaError> {
         match step {
-            Step::Launch { kernel, extents, params, .. } => self.device.launch(*kernel, *extents, params),
+            Step::Launch { kernel, extents, params, .. } => {
+                self.device.launch(*kernel, *extents, params, self.options.overlap)
+            }
             Step::Copy { from, to, bytes } => self.device.copy(*from, *to, *bytes),
         }
     }

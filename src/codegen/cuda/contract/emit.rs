@@ -65,7 +65,7 @@ impl Parameters {
     /// The head of a kernel with these parameters.
     fn head(&self, bounds: &str) -> String {
         format!(
-            "extern \"C\" __global__ void __launch_bounds__({bounds}) {NAME}(\n    {}) {{\n",
+            "extern \"C\" __global__ void __launch_bounds__({bounds}) {NAME}(\n    {}) {{\n  ganc_begin();\n",
             self.text.join(",\n    ")
         )
     }
