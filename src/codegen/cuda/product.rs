@@ -31,6 +31,9 @@ pub(super) fn product(emit: &mut Emit, job: &Job) {
                 tiled(emit, job, Follow::Body(body));
                 return;
             }
+            if contract::product(emit, job, &Follow::Body(body)) {
+                return;
+            }
             // The result waits for loops of their own, in its memory if it has any.
             let own = |s: &Sink| matches!(s, Sink::Store { node, .. } if *node == job.node);
             let ty = emit.graph.ty(job.node).clone();
@@ -57,7 +60,7 @@ fn tiled(emit: &mut Emit, job: &Job, follow: Follow) {
 pub(super) enum Follow<'a> {
     /// Stored here as it is.
     Store(Arg),
-    /// An epilogue without reductions.
+    /// An epilogue; with reductions if the templates have a place for them.
     Body(&'a Body),
 }
 

@@ -201,9 +201,8 @@ impl Device for Gpu {
                 numAttrs: 1,
             };
             // SAFETY: as below; every kernel of a text waits for the one before it.
-            let launched = unsafe {
-                sys::cuLaunchKernelEx(&config, f, pointers.as_mut_ptr(), std::ptr::null_mut()).result()
-            };
+            let launched =
+                unsafe { sys::cuLaunchKernelEx(&config, f, pointers.as_mut_ptr(), std::ptr::null_mut()).result() };
             return self.ok("cuLaunchKernelEx", launched);
         }
         // SAFETY: the parameters are those that the text's generator wrote the kernel for; the driver copies them

@@ -6,7 +6,8 @@ use super::super::emit::{Emit, NAME};
 use super::super::print::storage;
 use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
-use super::tiles::{Choice, Math, Size, choose};
+use super::sums::Sums;
+use super::tiles::{Choice, Math, Size};
 use super::view::{View, element, through};
 use crate::fuse::{Affine, Body, Code, Guard, Inst};
 use crate::graph::ty::strides;
@@ -87,27 +88,38 @@ struct Target {
 
 impl Writer<'_, '_> {
     /// The launches of a product of this size.
-    pub fn product(&mut self, problem: &Problem, size: Size, node: NodeId, follow: &Follow) {
+    pub fn product(
+        &mut self,
+        problem: &Problem,
+        (size, choice): (Size, Choice),
+        node: NodeId,
+        follow: &Follow,
+        sums: &Sums,
+    ) {
         let space = &problem.space;
-        let Choice { tile, parts } = choose(self.math, self.emit.arch, size, true);
-        let tiles = [size.n.div_ceil(tile.n), size.m.div_ceil(tile.m)];
+        let Choice { tile, parts, .. } = choice;
+        let tiles = choice.tiles(size);
         let left = self.operand("left", space, &problem.left, Group::Rows, tiles[0]);
         let right = self.operand("right", space, &problem.right, Group::Cols, tiles[1]);
-        let target = self.target(problem, node, follow);
+        let target = self.target(problem, node, follow, sums);
         let width = size.n.next_multiple_of(4);
         let plane = size.m * width;
-        let sums = (parts > 1).then(|| Arg::Scratch(self.emit.scratch(4 * parts * size.blocks * plane)));
+        let by_last = choice.last;
+        let part = if by_last { tiles[0] * tiles[1] * tile.m * tile.n } else { size.m * width };
+        let partial = (parts > 1).then(|| Arg::Scratch(self.emit.scratch(4 * parts * size.blocks * part)));
 
         let mut p = Parameters::default();
         let mut text = String::new();
-        let result = match sums {
-            Some(at) => {
-                p.text.push("float* parts".to_string());
-                p.args.push(at);
+        if let Some(at) = partial {
+            p.text.push("float* parts".to_string());
+            p.args.push(at);
+        }
+        let result = match partial {
+            Some(_) if !by_last => {
                 let of = format!("ganc_partial<{}, {width}>", size.m);
                 format!("{of} result = {{parts + ((long long)part * {} + z) * {plane}}}", size.blocks)
             }
-            None => {
+            _ => {
                 text.push_str(&target.text);
                 format!("{NAME}_result result({})", p.add("y", &target.pointers))
             }
@@ -117,11 +129,21 @@ impl Writer<'_, '_> {
             text.push_str(&self.loader_text(side, loader));
             makes.push(format!("{NAME}_{side}({})", p.add(letter, &self.pointers(loader))));
         }
+        let bytes = sums.scratch(&tile, tiles, size.blocks);
+        if bytes > 0 {
+            p.text.push("float* sums".to_string());
+            p.args.push(Arg::Scratch(self.emit.scratch(bytes)));
+        }
+        for (parameter, arg) in sums.parameters() {
+            p.text.push(parameter);
+            p.args.push(arg);
+        }
         let steps = size.k.div_ceil(tile.k);
         let each = steps.div_ceil(parts);
         text.push_str(&p.head(&format!("{}, {}", tile.threads, tile.least)));
         let [own_m, own_n] = tile.own;
-        let shape = [tile.m, tile.n, tile.k, own_m, own_n, tile.threads, tile.stages].map(|v| v.to_string());
+        let shape =
+            [tile.m, tile.n, tile.k, own_m, own_n, tile.threads, tile.stages, tile.groups].map(|v| v.to_string());
         let _ = writeln!(text, "  typedef ganc_shape<{}> Shape;", shape.join(", "));
         let _ = writeln!(text, "  int at = blockIdx.x;");
         let _ = writeln!(text, "  const int col = at % {} * Shape::N;\n  at /= {};", tiles[0], tiles[0]);
@@ -130,13 +152,21 @@ impl Writer<'_, '_> {
         let _ = writeln!(text, "  const int first = part * {each}, last = min(first + {each}, {steps});");
         let call = format!("ganc_multiply<{}, Shape>", self.math.name());
         let _ = writeln!(text, "  {call}({}, {}, row, col, first, last);", makes[0], makes[1]);
-        let _ = writeln!(text, "  {result};\n  ganc_finish<Shape>(result, row, col);\n}}");
+        if by_last {
+            let at = format!("blockIdx.x % {}", tiles[0] * tiles[1] * size.blocks);
+            let _ = writeln!(text, "  if (!ganc_gather<Shape, {parts}>(parts, {at}, part)) return;");
+        }
+        let _ = writeln!(text, "  {result};\n  ganc_finish<Shape>(result, row, col);");
+        if !sums.is_empty() {
+            text.push_str(&sums.finish(&tile, tiles, size.blocks));
+        }
+        text.push_str("}\n");
         let blocks = tiles[0] * tiles[1] * size.blocks * parts;
         let shared = tile.shared(self.math, [left.along, right.along]);
         let kernel = self.emit.kernel("product", text);
         self.emit.launch(kernel, [blocks as u32, 1, 1], tile.threads, shared, p.args);
 
-        if let Some(at) = sums {
+        if let Some(at) = partial.filter(|_| !by_last) {
             let units = plane / target.vector;
             let mut p = Parameters { text: vec!["const float* __restrict__ parts".into()], args: vec![at] };
             let given = p.add("y", &target.pointers);
@@ -290,7 +320,7 @@ impl Writer<'_, '_> {
     }
 
     /// The result, as it is stored or as an epilogue takes it.
-    fn target(&self, problem: &Problem, node: NodeId, follow: &Follow) -> Target {
+    fn target(&self, problem: &Problem, node: NodeId, follow: &Follow, sums: &Sums) -> Target {
         let (space, graph) = (&problem.space, self.emit.graph);
         let rank = space.domain().len();
         let groups = [Group::Rows, Group::Cols];
@@ -318,11 +348,14 @@ impl Writer<'_, '_> {
         let mut s = function.as_ref().map_or(String::new(), |f| f.text.clone());
         let _ = writeln!(s, "struct {name} {{\n  enum {{ V = {vector} }};");
         s.push_str(&members(&list));
+        let (collected, start) = sums.members();
+        s.push_str(&collected);
         s.push_str(&view.members(["Row", "Cols"], index));
-        s.push_str(&constructor(&name, &list, &view.prepare(index)));
+        s.push_str(&constructor(&name, &list, &(start + &view.prepare(index))));
         s.push_str(&view.side(0, "row", "Row", index));
         s.push_str(&view.side(1, "cols", "Cols", index));
-        s.push_str("  GANC_DEVICE void put(int m, const Cols& c, const float* v) const {\n");
+        let keeps = if sums.is_empty() { " const" } else { "" };
+        let _ = writeln!(s, "  GANC_DEVICE void put(int m, const Cols& c, const float* v){keeps} {{");
         let _ = writeln!(s, "    const Row r = row(m);\n    if (!({})) return;", view.inside(["r", "c"]));
         match function {
             None => s.push_str("    ganc_put<V>(p0 + (r.f0 + c.f0), v);\n"),
@@ -330,6 +363,7 @@ impl Writer<'_, '_> {
                 let mut given: Vec<String> = (0..list.len()).map(|i| format!("p{i}")).collect();
                 given.push("v[0]".into());
                 given.extend((0..view.free()).map(|i| format!("r.f{i} + c.f{i}")));
+                given.extend((0..sums.len()).map(|i| format!("s{i}")));
                 let _ = writeln!(s, "    {}({});", f.name, given.join(", "));
             }
         }
@@ -339,7 +373,7 @@ impl Writer<'_, '_> {
 }
 
 /// The loops of an epilogue, each over some neighbouring axes of the result, as functions of the coordinates.
-fn loops(domain: &[usize], shape: &[usize], axes: &[Affine], rank: usize) -> Vec<Affine> {
+pub(super) fn loops(domain: &[usize], shape: &[usize], axes: &[Affine], rank: usize) -> Vec<Affine> {
     let mut rest = shape.iter().zip(axes);
     let loops = domain.iter().map(|&extent| {
         let (mut form, mut size) = (Affine::constant(rank, 0), 1);

@@ -80,8 +80,10 @@ struct ganc_math_f16 {
 };
 
 // Extents of a block's tile and of what a warp (tensor cores) or a thread (f32) has of it.
-template <int M_, int N_, int K_, int OWN_M_, int OWN_N_, int THREADS_, int STAGES_> struct ganc_shape {
+// GROUPS of threads each have some of the tile's sums (f32).
+template <int M_, int N_, int K_, int OWN_M_, int OWN_N_, int THREADS_, int STAGES_, int GROUPS_> struct ganc_shape {
   enum { M = M_, N = N_, K = K_, OWN_M = OWN_M_, OWN_N = OWN_N_, THREADS = THREADS_, STAGES = STAGES_ };
+  enum { GROUPS = GROUPS_ };
 };
 
 // One operand's tiles on their way to shared memory: element (row, k) of a tile is at [k][row] if TURNED, else at
@@ -266,11 +268,14 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
   } else {
     // Rows and columns of a thread come in fours, as far apart as all threads' fours together.
     enum { ACROSS = Shape::N / Shape::OWN_N, FAR_M = Shape::M / Shape::OWN_M * 4, FAR_N = ACROSS * 4 };
-    const int m = (int)threadIdx.x / ACROSS * 4, n = (int)threadIdx.x % ACROSS * 4;
+    enum { GROUPS = Shape::GROUPS, WORKERS = Shape::THREADS / GROUPS, SIZE = Shape::M * (Shape::N + 4) };
+    const int group = (int)threadIdx.x / WORKERS, worker = (int)threadIdx.x % WORKERS;
+    const int m = worker / ACROSS * 4, n = worker % ACROSS * 4;
     float c[Shape::OWN_M][Shape::OWN_N] = {};
     ganc_stream<Shape>(left, right, first, last, [&](const S* l, const S* r) {
 #pragma unroll
-      for (int k = 0; k < Shape::K; ++k) {
+      for (int step = 0; step < Shape::K; step += GROUPS) {
+        const int k = step + (GROUPS > 1 ? group : 0);
         __align__(16) float x[Shape::OWN_M], y[Shape::OWN_N];
 #pragma unroll
         for (int i = 0; i < Shape::OWN_M; i += 4) *(float4*)(x + i) = *(const float4*)(l + k * Left::STRIDE + m + i / 4 * FAR_M);
@@ -286,8 +291,19 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
     for (int i = 0; i < Shape::OWN_M; ++i)
 #pragma unroll
       for (int j = 0; j < Shape::OWN_N; j += 4)
-        *(float4*)(tile + (m + i / 4 * FAR_M + i % 4) * (Shape::N + 4) + n + j / 4 * FAR_N) =
+        *(float4*)(tile + group * SIZE + (m + i / 4 * FAR_M + i % 4) * (Shape::N + 4) + n + j / 4 * FAR_N) =
             make_float4(c[i][j], c[i][j + 1], c[i][j + 2], c[i][j + 3]);
+    if constexpr (GROUPS > 1) {
+      // Groups' sums, in order.
+      __syncthreads();
+      for (int i = threadIdx.x; i < Shape::M * Shape::N; i += Shape::THREADS) {
+        float* const at = tile + i / Shape::N * (Shape::N + 4) + i % Shape::N;
+        float sum = *at;
+#pragma unroll 8
+        for (int g = 1; g < GROUPS; ++g) sum += at[g * SIZE];
+        *at = sum;
+      }
+    }
   }
   __syncthreads();
 }

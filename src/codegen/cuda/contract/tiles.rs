@@ -96,14 +96,22 @@ pub struct Tile {
     pub stages: usize,
     /// Blocks that must fit on a multiprocessor: bounds a thread's registers so that none are spilled.
     pub least: usize,
+    /// Groups of threads that divide the sum in a stage among themselves (f32 without tensor cores).
+    pub groups: usize,
 }
 
 const fn tile(m: usize, n: usize, k: usize, own: [usize; 2], threads: usize, stages: usize, least: usize) -> Tile {
-    Tile { m, n, k, own, threads, stages, least }
+    Tile { m, n, k, own, threads, stages, least, groups: 1 }
+}
+
+/// 256 threads, each with four rows and columns: as many groups as that makes. For products of so few elements that
+/// what counts is how long a block takes.
+const fn shared_sum(m: usize, n: usize, k: usize, stages: usize) -> Tile {
+    Tile { groups: 256 * 16 / (m * n), ..tile(m, n, k, [4, 4], 256, stages, 2) }
 }
 
 /// f32 without tensor cores.
-const SIMT: [Tile; 7] = [
+const SIMT: [Tile; 13] = [
     tile(128, 128, 16, [8, 8], 256, 3, 1),
     tile(128, 64, 16, [4, 8], 256, 3, 2),
     tile(64, 128, 16, [4, 8], 256, 3, 2),
@@ -111,6 +119,12 @@ const SIMT: [Tile; 7] = [
     tile(32, 32, 32, [4, 4], 64, 3, 4),
     tile(128, 16, 16, [4, 4], 128, 3, 4),
     tile(16, 128, 16, [4, 4], 128, 3, 4),
+    shared_sum(32, 32, 64, 2),
+    shared_sum(16, 32, 128, 2),
+    shared_sum(16, 16, 128, 3),
+    shared_sum(32, 32, 8, 2),
+    shared_sum(16, 4, 128, 3),
+    shared_sum(4, 16, 128, 3),
 ];
 
 /// tf32 on tensor cores.
@@ -143,7 +157,7 @@ impl Tile {
             if along && math != Math::F32 { rows * (self.k + pad) } else { self.k * (rows + turned) }
         };
         let stage = (operand(self.m, along[0]) + operand(self.n, along[1])) * math.dtype().bytes();
-        (stage * self.stages).max(self.m * (self.n + 4) * 4)
+        (stage * self.stages).max(self.groups * self.m * (self.n + 4) * 4)
     }
 }
 
@@ -158,6 +172,23 @@ fn processors(arch: Arch) -> usize {
 
 /// Clocks that one more kernel is taken to cost.
 const LAUNCH: usize = 3000;
+
+/// Tiles that may have a counter of blocks; as in `finish.cuh`.
+pub(super) const TILES: usize = 1024;
+/// Elements of all parts of a tile that its last block adds up; more of them are left to another kernel.
+const MOST_PARTS: usize = 32 << 10;
+/// Clocks until the last block knows that it is the last, and has what the others wrote.
+const GATHER: usize = 2500;
+
+/// Clocks from a block's start to the first elements that it reads, and for each round of the result's elements.
+const START: usize = 1200;
+const ROUND: usize = 100;
+/// Blocks of shared sums for a multiprocessor, at most.
+const FEW: usize = 4;
+/// Rows or columns of a narrow product, at most.
+const NARROW: usize = 8;
+/// Clocks for which a stage is on its way.
+const STAGE: usize = 800;
 
 /// Extents of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +210,32 @@ pub struct Choice {
     pub tile: Tile,
     /// Parts of the sum.
     pub parts: usize,
+    /// Whether the last block of a tile adds up its parts, else another kernel does.
+    pub last: bool,
+}
+
+impl Choice {
+    /// Tiles across and down.
+    pub fn tiles(&self, size: Size) -> [usize; 2] {
+        [size.n.div_ceil(self.tile.n), size.m.div_ceil(self.tile.m)]
+    }
+
+    /// Whether the product's kernel has whole sums.
+    pub fn whole(&self) -> bool {
+        self.parts == 1 || self.last
+    }
+}
+
+impl Tile {
+    /// Clocks of a block that is alone with this many steps. Known for f32 only: others' tiles are few and alike.
+    fn alone(&self, math: Math, steps: usize) -> usize {
+        if math != Math::F32 {
+            return 0;
+        }
+        // Eight warps keep a multiprocessor busy.
+        let step = self.m * self.n * self.k * 256 / (math.rate() * self.threads.min(256));
+        steps * step.max(STAGE / (self.stages - 1)) + self.m * self.n / self.threads * ROUND
+    }
 }
 
 /// The tile that should be the fastest: the time of the busiest multiprocessor, in multiply-adds.
@@ -187,19 +244,39 @@ pub fn choose(math: Math, arch: Arch, size: Size, split: bool) -> Choice {
     let cost = |tile: &Tile| {
         let tiles = size.blocks * size.m.div_ceil(tile.m) * size.n.div_ceil(tile.n);
         let steps = size.k.div_ceil(tile.k).max(1);
-        // A part is worth its own block if it is at least four stages long.
-        let most = if split { (sms / tiles.max(1)).min(steps / 4).max(1) } else { 1 };
+        // A part is worth its own block if it is at least four stages long, or 128 elements.
+        let least = if tile.groups > 1 { (128 / tile.k).max(1) } else { 4 };
+        let most = if split { (sms / tiles.max(1)).min(steps / least).max(1) } else { 1 };
         let step = (tile.m * tile.n + math.balance() * (tile.m + tile.n)) * tile.k;
-        let product = |parts: usize| steps.div_ceil(parts) * step * (tiles * parts).max(sms) / sms;
-        // Parts are written and read once more, four bytes each.
-        let written = 2 * (most + 1) * size.blocks * size.m * size.n;
-        let extra = written * math.rate() * 4 / 47 / sms + LAUNCH * math.rate();
-        let (whole, cut) = (product(1), product(most) + extra);
-        let parts = if cut < whole { most } else { 1 };
-        (Choice { tile: *tile, parts }, whole.min(cut))
+        let product = |parts: usize| {
+            let steps = steps.div_ceil(parts);
+            let all = steps * step * (tiles * parts).max(sms) / sms;
+            START * math.rate() + all.max(tile.alone(math, steps) * math.rate())
+        };
+        let gathered = |parts: usize| tiles <= TILES && parts * tile.m * tile.n <= MOST_PARTS;
+        let extra = |parts: usize| {
+            let clocks = match (parts, gathered(parts)) {
+                (1, _) => 0,
+                // By one multiprocessor, from the second-level cache.
+                (_, true) => GATHER + (parts + 1) * tile.m * tile.n * 4 / 47,
+                // Parts are written and read once more, four bytes each.
+                (_, false) => LAUNCH + 2 * (parts + 1) * size.blocks * size.m * size.n * 4 / 47 / sms,
+            };
+            clocks * math.rate()
+        };
+        let total = |&parts: &usize| product(parts) + extra(parts);
+        let halves = std::iter::successors(Some(most), |&p| (p > 2).then_some(p / 2));
+        let parts = std::iter::once(1).chain(halves).min_by_key(total).unwrap_or(1);
+        (Choice { tile: *tile, parts, last: parts > 1 && gathered(parts) }, total(&parts))
+    };
+    // Shared sums are for products whose blocks all run at once; the narrowest tiles read too much of wide ones.
+    let few = |t: &&Tile| {
+        let tiles = size.blocks * size.m.div_ceil(t.m) * size.n.div_ceil(t.n);
+        let narrow = (t.m >= NARROW || size.m <= NARROW) && (t.n >= NARROW || size.n <= NARROW);
+        t.groups == 1 || (tiles <= FEW * sms && narrow)
     };
     let mut best = cost(&math.tiles()[0]);
-    for tile in &math.tiles()[1..] {
+    for tile in math.tiles()[1..].iter().filter(few) {
         let c = cost(tile);
         if c.1 < best.1 {
             best = c;
@@ -223,7 +300,8 @@ mod tests {
                 let [own_m, own_n] = t.own;
                 let parts = (t.m / own_m) * (t.n / own_n);
                 assert!(t.m % own_m == 0 && t.n % own_n == 0, "{t:?}");
-                assert_eq!(parts * if math == Math::F32 { 1 } else { 32 }, t.threads, "{t:?}");
+                assert_eq!(parts * t.groups * if math == Math::F32 { 1 } else { 32 }, t.threads, "{t:?}");
+                assert!(t.groups == 1 || (math == Math::F32 && t.k % t.groups == 0), "{t:?}");
                 let (unit, step) = if math == Math::F32 { (4, 1) } else { (16, 16) };
                 assert!(own_m % unit == 0 && own_n % unit == 0 && t.k % step == 0, "{t:?}");
                 assert!(t.threads >= t.m.max(t.n) && t.threads % t.m == 0 && t.threads % t.n == 0, "{t:?}");
@@ -248,7 +326,15 @@ mod tests {
         assert_eq!(pick(Math::F32, 1, 1, 65536, 128).0, 16);
         let (m, n, parts) = pick(Math::F32, 1, 128, 1152, 65536);
         assert!((m, n) == (128, 128) && parts > 8, "{m} {n} {parts}");
-        // A small product is not worth a second kernel.
-        assert_eq!(pick(Math::F32, 1, 512, 128, 256).2, 1);
+        // Few elements: threads share sums. Hardly any columns or rows: tiles as narrow.
+        let few = |m, n, k| choose(Math::F32, Arch::Sm90a, Size { blocks: 1, m, n, k }, true);
+        assert!(
+            [(512, 128, 128), (128, 128, 512), (512, 128, 1)].iter().all(|s| few(s.0, s.1, s.2).tile.groups > 1)
+        );
+        assert_eq!((few(512, 2, 128).tile.n, few(1, 128, 512).tile.m), (4, 4));
+        // Their parts are never worth a second kernel, and neither large nor middling products are theirs.
+        assert!(few(512, 128, 256).whole() && few(128, 128, 512).whole());
+        assert_eq!(few(65536, 128, 1152).tile.groups, 1);
+        assert_eq!(few(4096, 1024, 1024).tile.groups, 1);
     }
 }
