@@ -4,12 +4,12 @@ use crate::cuda::emulate::{
     Binary, Call, Emulated, Options, PLAIN, Program, Region, STRICT, compile_all, encode, prefix,
 };
 use crate::cuda::text::{lower, parts};
-use crate::executors::{compare, noises, reductions};
+use crate::executors::{compare, leaf, noises, reductions};
 use crate::random::{ALL, Allow, build, fixed_decisions};
 use ganc::codegen::cuda::{Arch, KERNEL, Module, PRELUDE};
 use ganc::grad::grad_or_zeros;
 use ganc::graph::eval::Env;
-use ganc::graph::{DType, Dist, Graph, HostTensor, Name, philox, text};
+use ganc::graph::{Binary as Op2, ConvGeom, DType, Dist, Graph, HostTensor, Layout, Name, philox, text};
 use std::collections::BTreeMap;
 
 /// Rounding to halves is seen in any later `floor`; the oracle rounds elsewhere.
@@ -91,6 +91,62 @@ fn large_reductions() {
         [vec![70_001], vec![150, 257], vec![20_000, 3], vec![5, 40, 52], vec![5, 13, 11, 7], vec![33, 31, 8]];
     check(&shapes.map(|s| reductions(&s)), true, 2e-6);
     check(&[reductions(&[31, 33]), reductions(&[7, 1, 130])], false, 2e-6);
+}
+
+/// Bias, leaky ReLU, and sums of the result over all axes but `kept`: one kernel, whose last blocks add up.
+#[test]
+fn reductions_of_products_need_no_other_kernel() {
+    let mut cases = vec![];
+    let strided = ConvGeom {
+        n: 3,
+        c: 5,
+        o: 20,
+        groups: 1,
+        input: vec![9; 2],
+        kernel: vec![4; 2],
+        output: vec![4; 2],
+        stride: vec![2; 2],
+        pad: vec![1; 2],
+        dilation: vec![1; 2],
+        layout: Layout::ChannelsLast,
+    };
+    for (m, k, n) in [(70, 33, 20), (40, 6000, 36), (300, 128, 2), (1, 200, 128), (600, 1, 130)] {
+        for kept in [Some(1), None] {
+            let (mut g, mut env) = (Graph::new(), Env::new());
+            let (a, b) = (leaf(&mut g, &mut env, "a", &[m, k]), leaf(&mut g, &mut env, "bb", &[k, n]));
+            let y = g.matmul(a, b);
+            cases.push((g, env, y, kept));
+        }
+    }
+    for kept in [Some(3), None] {
+        let (mut g, mut env) = (Graph::new(), Env::new());
+        let d = leaf(&mut g, &mut env, "d", &strided.y_shape());
+        let w = leaf(&mut g, &mut env, "ww", &strided.w_shape());
+        let y = g.conv_data_grad(d, w, strided.clone().into());
+        cases.push((g, env, y, kept));
+    }
+    let mut all = vec![];
+    for (mut g, mut env, y, kept) in cases {
+        let shape = g.shape(y).to_vec();
+        let mut along = vec![1; shape.len()];
+        along[shape.len() - 1] = shape[shape.len() - 1];
+        let bias = leaf(&mut g, &mut env, "bias", &along);
+        let z = g.add(y, bias);
+        let low = g.scale(z, 0.2);
+        let act = g.binary(Op2::Max, z, low);
+        g.output("act", act);
+        let axes: Vec<usize> = (0..shape.len()).filter(|&a| Some(a) != kept).collect();
+        let sum = g.sum(z, &axes);
+        g.output("sum", sum);
+        let most = g.max_reduce(act, &axes);
+        g.output("most", most);
+        let launches = lower(&g, true, Arch::Sm80).2.launches;
+        let names: Vec<&str> = launches.iter().map(|l| l.kernel.as_str()).collect();
+        let packed = names.iter().filter(|n| n.ends_with("pack")).count();
+        assert_eq!(names.len(), 1 + packed, "{shape:?} {kept:?}: {names:?}");
+        all.push((g, env));
+    }
+    check(&all, true, 1e-4);
 }
 
 #[test]

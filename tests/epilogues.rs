@@ -237,14 +237,14 @@ fn operands_computed_on_the_way() {
         let z = g.matmul(gram, double);
         g.output("z", z);
         let last = layout(&g);
-        let fused = fuse(&last, FuseOptions::GPU);
+        let fused = fuse(&last, FuseOptions::PROLOGUES);
         let computed = |w: &Work| match w {
             Work::Contract { lhs, rhs, .. } => [lhs, rhs].iter().filter(|o| o.stored().is_none()).count(),
             Work::Loops(_) | Work::Gather { .. } | Work::Scatter { .. } | Work::Fold { .. } => 0,
         };
         let all: usize = fused.clusters.iter().map(|c| computed(&c.work)).sum();
         assert!(all >= 3, "{}", fused.text(&last));
-        check_like(&g, &env, FUSED, FuseOptions::GPU, 5e-6);
+        check_like(&g, &env, FUSED, FuseOptions::PROLOGUES, 5e-6);
         check(&g, &env, FUSED, 5e-6);
     }
 }

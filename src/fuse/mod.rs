@@ -34,8 +34,11 @@ impl FuseOptions {
     pub const OFF: FuseOptions = FuseOptions { fuse: false, prologues: false };
     /// For processors whose caches hold what a kernel leaves to the next one.
     pub const CPU: FuseOptions = FuseOptions { fuse: true, prologues: false };
-    /// For devices.
-    pub const GPU: FuseOptions = FuseOptions { fuse: true, prologues: true };
+    /// For devices. Operands are stored: to read them is cheaper than to compute them for each tap and tile (on an H200
+    /// iterations got 3 to 6 % faster by it, those of tensor cores twice as fast).
+    pub const GPU: FuseOptions = FuseOptions { fuse: true, prologues: false };
+    /// For devices whose memory is slow beside their arithmetic.
+    pub const PROLOGUES: FuseOptions = FuseOptions { fuse: true, prologues: true };
 }
 
 /// Kind of a cluster, for people.

@@ -2,7 +2,7 @@
 
 use super::ir::{Call, Expr, Function, Infix, Kind, Role, Stmt, Ty, Var};
 use super::print::print;
-use crate::fuse::{Affine, Body, Code, Guard, Inst, Reg, Sink};
+use crate::fuse::{Affine, Body, Code, Combine, Guard, Inst, Reg, Sink};
 use crate::graph::{Binary, DType, Graph, NodeId};
 use std::collections::BTreeMap;
 
@@ -242,10 +242,11 @@ pub fn element(graph: &Graph, name: &str, body: &Body) -> Spliced {
 }
 
 /// What is made of an element of a product (an *epilogue*):
-/// `void NAME(const T* p0, …, float product, float x0, …, int i0, …, float& w0, …)`. The indices are those of the body's
-/// loops; `product` is the finished element, `x0, …` what `held` names, read already, and `w0, …` become the values of
-/// the body's stores in their order. Whoever calls it stores them, so that many elements can be read before any is
-/// written: a load that might read what a store before it wrote would wait for it.
+/// `void NAME(const T* p0, …, float product, float x0, …, int i0, …, float& w0, …, float& s0, …)`. The indices are those
+/// of the body's loops; `product` is the finished element, `x0, …` what `held` names, read already, and `w0, …` become
+/// the values of the body's stores in their order. Whoever calls it stores them, so that many elements can be read
+/// before any is written: a load that might read what a store before it wrote would wait for it. Its reductions take
+/// the element into `s0, …`: sums are added to, maxima raised.
 pub fn epilogue(graph: &Graph, name: &str, body: &Body, product: NodeId, held: &[(NodeId, Affine)]) -> Spliced {
     let mut f = Function::new(name, Role::Device(None), is_wide(body));
     let mut pointers = BTreeMap::new();
@@ -272,10 +273,21 @@ pub fn epilogue(graph: &Graph, name: &str, body: &Body, product: NodeId, held: &
     let all: Vec<usize> = (0..body.sinks.len()).collect();
     let mut stmts = vec![];
     let regs = lowering.emit(&mut f, &needed(body, &all), &[], &mut stmts);
-    for (k, s) in body.sinks.iter().enumerate() {
-        let ty = Ty::of(body.insts[s.reg() as usize].dtype);
-        let out = f.param(format!("w{k}"), Kind::Out { ty });
-        stmts.push(Stmt::Assign(out, value(&regs, s.reg())));
+    let (stores, sums): (Vec<&Sink>, Vec<&Sink>) = body.sinks.iter().partition(|s| matches!(s, Sink::Store { .. }));
+    let out = |f: &mut Function, letter: &str, k: usize, s: &Sink| {
+        f.param(format!("{letter}{k}"), Kind::Out { ty: Ty::of(body.insts[s.reg() as usize].dtype) })
+    };
+    for (k, s) in stores.into_iter().enumerate() {
+        let to = out(&mut f, "w", k, s);
+        stmts.push(Stmt::Assign(to, value(&regs, s.reg())));
+    }
+    for (k, s) in sums.into_iter().enumerate() {
+        let to = out(&mut f, "s", k, s);
+        let (so_far, x) = (Expr::Var(to), value(&regs, s.reg()));
+        let sum = matches!(s, Sink::Reduce { combine: Combine::Sum, .. });
+        let both =
+            if sum { so_far.infix(Infix::Add, x) } else { Expr::Call(Call::Extreme(Binary::Max), vec![so_far, x]) };
+        stmts.push(Stmt::Assign(to, both));
     }
     f.body = stmts;
     debug_assert_eq!(super::verify::verify(&f), Ok(()));

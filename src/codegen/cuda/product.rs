@@ -27,9 +27,14 @@ pub(super) fn product(emit: &mut Emit, job: &Job) {
         None => tiled(emit, job, Follow::Store(Arg::Node(job.node))),
         Some(body) => {
             prefill(emit, body);
-            if !ends(body) {
-                tiled(emit, job, Follow::Body(body));
-                return;
+            if !contract::scattered(emit.graph, job, body) {
+                if !ends(body) {
+                    tiled(emit, job, Follow::Body(body));
+                    return;
+                }
+                if contract::product(emit, job, &Follow::Body(body)) {
+                    return;
+                }
             }
             // The result waits for loops of their own, in its memory if it has any.
             let own = |s: &Sink| matches!(s, Sink::Store { node, .. } if *node == job.node);
@@ -57,7 +62,7 @@ fn tiled(emit: &mut Emit, job: &Job, follow: Follow) {
 pub(super) enum Follow<'a> {
     /// Stored here as it is.
     Store(Arg),
-    /// An epilogue without reductions.
+    /// An epilogue; with reductions if the templates have a place for them.
     Body(&'a Body),
 }
 

@@ -98,7 +98,7 @@ mod tests {
         let b = g.input("b", Type::new(dtype, [2048, 2048]));
         let y = g.matmul(a, b);
         g.output("y", y);
-        let clusters = fuse(&g, FuseOptions::GPU);
+        let clusters = fuse(&g, FuseOptions::PROLOGUES);
         let plan = plan(&g, clusters, crate::codegen::cuda::PLAN);
         let launches = plan.clusters.clusters.len();
         let bytes = [a, b, y].iter().map(|n| g.ty(*n).bytes()).sum();

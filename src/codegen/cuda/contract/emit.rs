@@ -6,7 +6,8 @@ use super::super::emit::{Emit, NAME};
 use super::super::print::storage;
 use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
-use super::tiles::{Choice, Math, Size, choose};
+use super::sums::Sums;
+use super::tiles::{Choice, Math, Size};
 use super::view::{View, element, through};
 use crate::fuse::{Affine, Body, Code, Guard, Inst, Sink};
 use crate::graph::ty::strides;
@@ -15,6 +16,8 @@ use std::fmt::Write;
 
 /// Threads of a block in kernels that only move data.
 const MOVERS: usize = 256;
+/// Threads that keep a device busy with loads.
+const MANY: usize = 1 << 18;
 /// Bytes of the widest access.
 const WIDEST: usize = 16;
 /// Elements to which rows of a packed operand are padded.
@@ -87,27 +90,37 @@ struct Target {
 
 impl Writer<'_, '_> {
     /// The launches of a product of this size.
-    pub fn product(&mut self, problem: &Problem, size: Size, node: NodeId, follow: &Follow) {
+    pub fn product(
+        &mut self,
+        problem: &Problem,
+        (size, choice): (Size, Choice),
+        node: NodeId,
+        follow: &Follow,
+        sums: &Sums,
+    ) {
         let space = &problem.space;
-        let Choice { tile, parts } = choose(self.math, self.emit.arch, size, true);
-        let tiles = [size.n.div_ceil(tile.n), size.m.div_ceil(tile.m)];
+        let Choice { tile, parts, last: by_last } = choice;
+        let tiles = choice.tiles(size);
         let left = self.operand("left", space, &problem.left, Group::Rows, tiles[0]);
         let right = self.operand("right", space, &problem.right, Group::Cols, tiles[1]);
-        let target = self.target(problem, node, follow);
+        let target = self.target(problem, node, follow, sums);
         let width = size.n.next_multiple_of(4);
         let plane = size.m * width;
-        let sums = (parts > 1).then(|| Arg::Scratch(self.emit.scratch(4 * parts * size.blocks * plane)));
+        let part = if by_last { tiles[0] * tiles[1] * tile.m * tile.n } else { plane };
+        let partial = (parts > 1).then(|| Arg::Scratch(self.emit.scratch(4 * parts * size.blocks * part)));
 
         let mut p = Parameters::default();
         let mut text = String::new();
-        let result = match sums {
-            Some(at) => {
-                p.text.push("float* parts".to_string());
-                p.args.push(at);
+        if let Some(at) = partial {
+            p.text.push("float* parts".to_string());
+            p.args.push(at);
+        }
+        let result = match partial {
+            Some(_) if !by_last => {
                 let of = format!("ganc_partial<{}, {width}>", size.m);
                 format!("{of} result = {{parts + ((long long)part * {} + z) * {plane}}}", size.blocks)
             }
-            None => {
+            _ => {
                 text.push_str(&target.text);
                 format!("{NAME}_result result({})", p.add("y", &target.pointers))
             }
@@ -117,13 +130,23 @@ impl Writer<'_, '_> {
             text.push_str(&self.loader_text(side, loader));
             makes.push(format!("{NAME}_{side}({})", p.add(letter, &self.pointers(loader))));
         }
+        let bytes = sums.scratch(&tile, tiles, size.blocks);
+        if bytes > 0 {
+            p.text.push("float* sums".to_string());
+            p.args.push(Arg::Scratch(self.emit.scratch(bytes)));
+        }
+        for (parameter, arg) in sums.parameters() {
+            p.text.push(parameter);
+            p.args.push(arg);
+        }
         let steps = size.k.div_ceil(tile.k);
         let each = steps.div_ceil(parts);
         text.push_str(&p.head(&format!("{}, {}", tile.threads, tile.least)));
         let [own_m, own_n] = tile.own;
-        let shape = [tile.m, tile.n, tile.k, own_m, own_n, tile.threads, tile.stages].map(|v| v.to_string());
-        let groups = if tile.groups { ", 1" } else { "" };
-        let _ = writeln!(text, "  typedef ganc_shape<{}{groups}> Shape;", shape.join(", "));
+        let (groups, shares) = (tile.groups as usize, tile.shares);
+        let shape = [tile.m, tile.n, tile.k, own_m, own_n, tile.threads, tile.stages, groups, shares];
+        let shape = shape.map(|v| v.to_string()).join(", ");
+        let _ = writeln!(text, "  typedef ganc_shape<{shape}> Shape;");
         let _ = writeln!(text, "  int at = blockIdx.x;");
         let _ = writeln!(text, "  const int col = at % {} * Shape::N;\n  at /= {};", tiles[0], tiles[0]);
         let _ = writeln!(text, "  const int row = at % {} * Shape::M;\n  at /= {};", tiles[1], tiles[1]);
@@ -131,26 +154,51 @@ impl Writer<'_, '_> {
         let _ = writeln!(text, "  const int first = part * {each}, last = min(first + {each}, {steps});");
         let call = format!("ganc_multiply<{}, Shape>", self.math.name());
         let _ = writeln!(text, "  {call}({}, {}, row, col, first, last);", makes[0], makes[1]);
-        let _ = writeln!(text, "  {result};\n  ganc_finish<Shape>(result, row, col);\n}}");
+        if by_last {
+            let at = format!("blockIdx.x % {}", tiles[0] * tiles[1] * size.blocks);
+            let _ = writeln!(text, "  if (!ganc_gather<Shape, {parts}>(parts, {at}, part)) return;");
+        }
+        let _ = writeln!(text, "  {result};\n  ganc_finish<Shape>(result, row, col);");
+        if !sums.is_empty() {
+            text.push_str(&sums.finish(&tile, tiles, size.blocks, target.vector));
+        }
+        text.push_str("}\n");
         let blocks = tiles[0] * tiles[1] * size.blocks * parts;
         let shared = tile.shared(self.math, [left.along, right.along]);
         let kernel = self.emit.kernel("product", text);
         self.emit.launch(kernel, [blocks as u32, 1, 1], tile.threads, shared, p.args);
-
-        if let Some(at) = sums {
-            let units = plane / target.vector;
-            let mut p = Parameters { text: vec!["const float* __restrict__ parts".into()], args: vec![at] };
-            let given = p.add("y", &target.pointers);
-            let total = units * size.blocks;
-            let mut text = target.text + &p.head(&MOVERS.to_string());
-            let _ = writeln!(text, "  const int at = blockIdx.x * {MOVERS} + threadIdx.x, z = at / {units};");
-            let _ = writeln!(text, "  if (at >= {total}) return;\n  {NAME}_result result({given});");
-            let stride = size.blocks * plane;
-            let call = format!("ganc_add_parts<{}, {width}, {parts}>", size.m);
-            let from = format!("parts + (long long)z * {plane}, {stride}ll, at % {units}");
-            let _ = writeln!(text, "  {call}(result, {from});\n}}");
-            self.movers("add_parts", text, total, p.args);
+        if let Some(at) = partial.filter(|_| !by_last) {
+            self.add_parts(at, size, parts, &target);
         }
+    }
+
+    /// The kernel that adds up parts of the sum.
+    fn add_parts(&mut self, at: Arg, size: Size, parts: usize, target: &Target) {
+        let width = size.n.next_multiple_of(4);
+        let plane = size.m * width;
+        let (vector, units) = (target.vector, plane / target.vector);
+        let total = units * size.blocks;
+        // Few elements of many parts: several threads for each, or the device would wait for one load after another.
+        let slices = match parts {
+            _ if total >= MANY => 1,
+            0..8 => 1,
+            8..32 => 4,
+            _ => 16,
+        };
+        let across = MOVERS / slices;
+        let mut p = Parameters { text: vec!["const float* __restrict__ parts".into()], args: vec![at] };
+        let given = p.add("y", &target.pointers);
+        let mut text = target.text.clone() + &p.head(&MOVERS.to_string());
+        let _ =
+            writeln!(text, "  const int at = blockIdx.x * {across} + threadIdx.x % {across}, z = at / {units};");
+        let _ = writeln!(text, "  {NAME}_result result({given});");
+        let stride = size.blocks * plane;
+        let call = format!("ganc_add_parts<{}, {width}, {parts}, {across}, {slices}>", size.m);
+        let from = format!("parts + (long long)z * {plane}, {stride}ll, at % {units}, at < {total}");
+        let _ = writeln!(text, "  {call}(result, {from});\n}}");
+        let kernel = self.emit.kernel("add_parts", text);
+        let shared = if slices > 1 { 4 * MOVERS * vector } else { 0 };
+        self.emit.launch(kernel, [total.div_ceil(across) as u32, 1, 1], MOVERS, shared, p.args);
     }
 
     /// Adds a kernel with a thread for each unit, and its launch.
@@ -291,7 +339,7 @@ impl Writer<'_, '_> {
     }
 
     /// The result, as it is stored or as an epilogue takes it.
-    fn target(&self, problem: &Problem, node: NodeId, follow: &Follow) -> Target {
+    fn target(&self, problem: &Problem, node: NodeId, follow: &Follow, sums: &Sums) -> Target {
         let (space, graph) = (&problem.space, self.emit.graph);
         let rank = space.domain().len();
         let shape = graph.shape(node);
@@ -307,6 +355,7 @@ impl Writer<'_, '_> {
                 let ty = graph.ty(node);
                 let list = vec![(*to, format!("{}*", element(ty.dtype)))];
                 let text = Kept {
+                    sums,
                     vector,
                     index: View::index_type(ty.elements()),
                     members: "float w0[V];".into(),
@@ -317,13 +366,20 @@ impl Writer<'_, '_> {
             }
             Follow::Body(body) => {
                 let loops = loops(&body.domain, shape, &problem.result, rank);
-                self.after(node, body, &loops, &view)
+                self.after(node, body, &loops, &view, sums)
             }
         }
     }
 
     /// A result that an epilogue takes: neighbours are read and written in one access where they lie side by side.
-    fn after(&self, node: NodeId, body: &Body, loops: &[Affine], view: &dyn Fn(&[Affine]) -> View) -> Target {
+    fn after(
+        &self,
+        node: NodeId,
+        body: &Body,
+        loops: &[Affine],
+        view: &dyn Fn(&[Affine]) -> View,
+        sums: &Sums,
+    ) -> Target {
         let (graph, rank) = (self.emit.graph, loops.first().map_or(0, |l| l.coef.len()));
         let forms = |list: &[(NodeId, Affine)]| -> Vec<Affine> {
             list.iter().map(|(_, at)| through(at, loops, rank)).collect()
@@ -344,6 +400,7 @@ impl Writer<'_, '_> {
         }
         let free = loops.len();
         let all = view(&[loops, &forms(&stores), &forms(&loads)].concat());
+        // A thread's sums are of its own columns, whose results are of every column.
         let vector = (0..stores.len()).map(|i| all.vector(free + i, 1, 4)).min().unwrap_or(1);
         let mut place = free + stores.len();
         loads.retain(|_| {
@@ -371,6 +428,7 @@ impl Writer<'_, '_> {
             step => format!("r.f{i} + c.f{i} + {step} * j"),
         }));
         given.extend((0..stores.len()).map(|k| format!("k.w{k}[j]")));
+        given.extend((0..sums.len()).map(|k| format!("s{k}[{}]", sums.index())));
         let _ = writeln!(
             work,
             "#pragma unroll\n    for (int j = 0; j < V; ++j)\n      {}({});",
@@ -391,13 +449,16 @@ impl Writer<'_, '_> {
                 false => writeln!(keep, "#pragma unroll\n    for (int j = 0; j < V; ++j) ({to})[j] = k.w{k}[j];"),
             };
         }
-        let text = f.text.clone() + &Kept { vector, index: f.index(), members, work, keep }.print(&view, &list);
+        let kept = Kept { sums, vector, index: f.index(), members, work, keep };
+        let text = f.text.clone() + &kept.print(&view, &list);
         Target { text, vector, pointers: list }
     }
 }
 
 /// The parts of a result's struct that differ.
-struct Kept {
+struct Kept<'a> {
+    /// Reductions, which collect in members.
+    sums: &'a Sums,
     vector: usize,
     /// The type of positions.
     index: &'static str,
@@ -408,18 +469,21 @@ struct Kept {
     keep: String,
 }
 
-impl Kept {
+impl Kept<'_> {
     fn print(&self, view: &View, list: &Pointers) -> String {
         let (name, index) = (format!("{NAME}_result"), self.index);
         let mut s = format!("struct {name} {{\n  enum {{ V = {} }};\n", self.vector);
         s.push_str(&members(list));
         s.push_str(&view.members(["Row", "Cols"], index));
+        let (collected, start) = self.sums.members();
+        s.push_str(&collected);
         let _ = writeln!(s, "  struct Kept {{ {} }};", self.members);
-        s.push_str(&constructor(&name, list, &view.prepare(index)));
+        s.push_str(&constructor(&name, list, &(start + &view.prepare(index))));
         s.push_str(&view.side(0, "row", "Row", index));
         s.push_str(&view.side(1, "cols", "Cols", index));
         let head = format!("    const Row r = row(m);\n    if (!({})) return;\n", view.inside(["r", "c"]));
-        s.push_str("  GANC_DEVICE void work(int m, const Cols& c, const float* v, Kept& k) const {\n");
+        let collects = if self.sums.is_empty() { " const" } else { "" };
+        let _ = writeln!(s, "  GANC_DEVICE void work(int m, const Cols& c, const float* v, Kept& k){collects} {{");
         let _ = writeln!(s, "{head}{}  }}", self.work);
         s.push_str("  GANC_DEVICE void keep(int m, const Cols& c, const Kept& k) const {\n");
         let _ = writeln!(s, "{head}{}  }}\n}};", self.keep);
@@ -428,7 +492,7 @@ impl Kept {
 }
 
 /// The loops of an epilogue, each over some neighbouring axes of the result, as functions of the coordinates.
-fn loops(domain: &[usize], shape: &[usize], axes: &[Affine], rank: usize) -> Vec<Affine> {
+pub(super) fn loops(domain: &[usize], shape: &[usize], axes: &[Affine], rank: usize) -> Vec<Affine> {
     let mut rest = shape.iter().zip(axes);
     let loops = domain.iter().map(|&extent| {
         let (mut form, mut size) = (Affine::constant(rank, 0), 1);

@@ -10,26 +10,53 @@
 //!   conversion, a prologue, odd strides) through registers, one stage ahead of the multiplication.
 //! - An operand whose neighbours lie far apart (a convolution's weights) and that many tiles read is laid out for the
 //!   product by a small kernel before.
-//! - A product with too few tiles for the device cuts its sum into parts, which a second kernel adds in order: no
-//!   atomics, the same bits in every run.
+//! - A product with too few tiles for the device cuts its sum into parts, which the last block of a tile adds in order
+//!   (a second kernel where they are many): the same bits in every run. Reductions of the result ([`sums`]) likewise.
 //! - Sums are in f32. f32 operands are multiplied in f32, 16-bit ones by `mma.sync` (m16n8k16), tf32 ones by m16n8k8.
 
 mod emit;
 pub mod space;
+mod sums;
 pub mod tiles;
 pub mod view;
 
 use super::emit::Emit;
 use super::product::{Follow, Job};
-use crate::graph::DType;
+use crate::fuse::{Affine, Body, Sink};
+use crate::graph::ty::strides;
+use crate::graph::{DType, Graph};
 use emit::Writer;
 use space::{Group, Problem};
-use tiles::{Math, Size};
+use sums::Sums;
+use tiles::{Math, Size, choose};
+use view::View;
 
 /// What kernels of products use; it stands before all of them, after [`super::PRELUDE`].
-pub const PRELUDE: &str = concat!(include_str!("tensor.cuh"), include_str!("product.cuh"));
+pub const PRELUDE: &str =
+    concat!(include_str!("tensor.cuh"), include_str!("product.cuh"), include_str!("finish.cuh"));
 
-/// Adds the launches of a product; false if its extents are beyond what the kernels count with.
+/// Elements of a result from which on it is worth a kernel that its epilogue goes over memory in order.
+const LARGE: usize = 1 << 18;
+
+/// Whether an epilogue would go over several large tensors with strides, as the update of a convolution's weights
+/// does: a tile's columns are channels, and in memory taps are neighbours.
+pub(super) fn scattered(graph: &Graph, job: &Job, body: &Body) -> bool {
+    let stores = body.sinks.iter().filter(|s| matches!(s, Sink::Store { .. })).count();
+    if graph.ty(job.node).elements() < LARGE || stores + body.reads().len() < 4 {
+        return false;
+    }
+    let problem = Problem::new(job.product, job.lhs, job.rhs);
+    let (space, shape) = (&problem.space, graph.shape(job.node));
+    let mut at = Affine::constant(space.domain().len(), 0);
+    for (c, &stride) in problem.result.iter().zip(&strides(shape)) {
+        at = at.plus(c, stride as i64);
+    }
+    let view = View::new(space, [Group::Rows, Group::Cols], &[at], &problem.inside);
+    view.extent(1) > 1 && view.step(0, 1) != 1
+}
+
+/// Adds the launches of a product; false, and nothing added, if its extents are beyond what the kernels count with or
+/// the reductions that follow are none that a block's tile can have a share of.
 pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
     let math = Math::of(job.lhs.body.insts.last().map_or(DType::F32, |i| i.dtype));
     let problem = Problem::new(job.product, job.lhs, job.rhs);
@@ -41,10 +68,21 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
     if [results, size.k, elements(&job.lhs.shape), elements(&job.rhs.shape)].iter().any(|&n| n >= FAR) {
         return false;
     }
-    if results > 0 {
-        emit.require(PRELUDE);
-        Writer { emit, math }.product(&problem, size, job.node, follow);
+    let sums = match follow {
+        Follow::Store(_) => Some(Sums::default()),
+        Follow::Body(body) => Sums::new(emit.graph, &problem, job.node, body),
+    };
+    let Some(sums) = sums else { return false };
+    if results == 0 {
+        // Sums of nothing are for loops of their own.
+        return sums.is_empty();
     }
+    let choice = choose(math, emit.arch, size, true);
+    if !sums.is_empty() && !(choice.whole() && sums.suits(&choice.tile, choice.tiles(size), size.blocks)) {
+        return false;
+    }
+    emit.require(PRELUDE);
+    Writer { emit, math }.product(&problem, (size, choice), job.node, follow, &sums);
     true
 }
 

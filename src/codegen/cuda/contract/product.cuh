@@ -88,9 +88,11 @@ struct ganc_math_f16 {
 };
 
 // Extents of a block's tile and of what a warp (tensor cores), a group of four warps (GROUPS: wgmma) or a thread (f32) has
-// of it.
-template <int M_, int N_, int K_, int OWN_M_, int OWN_N_, int THREADS_, int STAGES_, int GROUPS_ = 0> struct ganc_shape {
-  enum { M = M_, N = N_, K = K_, OWN_M = OWN_M_, OWN_N = OWN_N_, THREADS = THREADS_, STAGES = STAGES_, GROUPS = GROUPS_ };
+// of it. SHARES sets of threads each have some of the tile's sums (f32).
+template <int M_, int N_, int K_, int OWN_M_, int OWN_N_, int THREADS_, int STAGES_, int GROUPS_ = 0, int SHARES_ = 1>
+struct ganc_shape {
+  enum { M = M_, N = N_, K = K_, OWN_M = OWN_M_, OWN_N = OWN_N_, THREADS = THREADS_, STAGES = STAGES_ };
+  enum { GROUPS = GROUPS_, SHARES = SHARES_ };
 };
 
 // One operand's tiles on their way to shared memory: element (row, k) of a tile is at [k][row] if TURNED, else at
@@ -353,11 +355,14 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
   } else {
     // Rows and columns of a thread come in fours, as far apart as all threads' fours together.
     enum { ACROSS = Shape::N / Shape::OWN_N, FAR_M = Shape::M / Shape::OWN_M * 4, FAR_N = ACROSS * 4 };
-    const int m = (int)threadIdx.x / ACROSS * 4, n = (int)threadIdx.x % ACROSS * 4;
+    enum { SHARES = Shape::SHARES, WORKERS = Shape::THREADS / SHARES, SIZE = Shape::M * (Shape::N + 4) };
+    const int share = (int)threadIdx.x / WORKERS, worker = (int)threadIdx.x % WORKERS;
+    const int m = worker / ACROSS * 4, n = worker % ACROSS * 4;
     float c[Shape::OWN_M][Shape::OWN_N] = {};
     ganc_stream<Shape>(left, right, first, last, [&](const S* l, const S* r) {
 #pragma unroll
-      for (int k = 0; k < Shape::K; ++k) {
+      for (int step = 0; step < Shape::K; step += SHARES) {
+        const int k = step + (SHARES > 1 ? share : 0);
         __align__(16) float x[Shape::OWN_M], y[Shape::OWN_N];
 #pragma unroll
         for (int i = 0; i < Shape::OWN_M; i += 4) *(float4*)(x + i) = *(const float4*)(l + k * Left::STRIDE + m + i / 4 * FAR_M);
@@ -373,8 +378,19 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
     for (int i = 0; i < Shape::OWN_M; ++i)
 #pragma unroll
       for (int j = 0; j < Shape::OWN_N; j += 4)
-        *(float4*)(tile + (m + i / 4 * FAR_M + i % 4) * (Shape::N + 4) + n + j / 4 * FAR_N) =
+        *(float4*)(tile + share * SIZE + (m + i / 4 * FAR_M + i % 4) * (Shape::N + 4) + n + j / 4 * FAR_N) =
             make_float4(c[i][j], c[i][j + 1], c[i][j + 2], c[i][j + 3]);
+    if constexpr (SHARES > 1) {
+      // The shares' sums, in order.
+      __syncthreads();
+      for (int i = threadIdx.x; i < Shape::M * Shape::N; i += Shape::THREADS) {
+        float* const at = tile + i / Shape::N * (Shape::N + 4) + i % Shape::N;
+        float sum = *at;
+#pragma unroll 8
+        for (int g = 1; g < SHARES; ++g) sum += at[g * SIZE];
+        *at = sum;
+      }
+    }
   }
   __syncthreads();
 }
@@ -419,20 +435,37 @@ template <int ROWS, int WIDTH> struct ganc_partial {
   }
 };
 
-// Adds up the parts of the sum in order, V columns a thread.
-template <int ROWS, int WIDTH, int PARTS, class Result>
-GANC_DEVICE void ganc_add_parts(Result& result, const float* parts, long long stride, int unit) {
-  enum { V = Result::V };
+// Adds up the parts of the sum in a fixed order, V columns a unit: ACROSS units of a block lie side by side, SLICES
+// threads each add some neighbouring parts of a unit, and the first of them the slices.
+template <int ROWS, int WIDTH, int PARTS, int ACROSS, int SLICES, class Result>
+GANC_DEVICE void ganc_add_parts(Result& result, const float* parts, long long stride, int unit, bool in) {
+  enum { V = Result::V, EACH = (PARTS + SLICES - 1) / SLICES };
   typedef typename ganc_bytes<V * 4>::type Word;
-  const int m = unit / (WIDTH / V), n = unit % (WIDTH / V) * V;
-  const float* from = parts + (long long)m * WIDTH + n;
+  const int m = unit / (WIDTH / V), n = unit % (WIDTH / V) * V, slice = (int)threadIdx.x / ACROSS;
   __align__(16) float v[V] = {};
-#pragma unroll 4
-  for (int i = 0; i < PARTS; ++i, from += stride) {
-    __align__(16) float x[V];
-    *(Word*)x = *(const Word*)from;
+  if (in) {
+    const int first = slice * EACH, last = min(first + EACH, PARTS);
+    const float* from = parts + (long long)m * WIDTH + n + first * stride;
+#pragma unroll 8
+    for (int i = first; i < last; ++i, from += stride) {
+      __align__(16) float x[V];
+      *(Word*)x = *(const Word*)from;
 #pragma unroll
-    for (int j = 0; j < V; ++j) v[j] += x[j];
+      for (int j = 0; j < V; ++j) v[j] += x[j];
+    }
+  }
+  if constexpr (SLICES > 1) {
+    extern __shared__ __align__(1024) unsigned char ganc_shared[];
+    float* const held = (float*)ganc_shared + ((int)threadIdx.x % ACROSS) * V;
+    *(Word*)(held + slice * ACROSS * V) = *(const Word*)v;
+    __syncthreads();
+    if (slice > 0 || !in) return;
+    for (int s = 1; s < SLICES; ++s) {
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] += held[s * ACROSS * V + j];
+    }
+  } else if (!in) {
+    return;
   }
   const typename Result::Cols cols = result.cols(n);
   typename Result::Kept kept;

@@ -99,6 +99,8 @@ pub struct Tile {
     pub pace: usize,
     /// Whether groups of four warps multiply together (`wgmma`, of sm_90a alone).
     pub groups: bool,
+    /// Sets of threads that divide the sum in a stage among themselves (f32 without tensor cores).
+    pub shares: usize,
 }
 
 const fn tile(
@@ -109,11 +111,17 @@ const fn tile(
     least: usize,
     pace: usize,
 ) -> Tile {
-    Tile { m, n, k, own, threads, stages, least, pace, groups: false }
+    Tile { m, n, k, own, threads, stages, least, pace, groups: false, shares: 1 }
+}
+
+/// 256 threads, each with four rows and columns: as many shares as that makes. For products of so few elements that
+/// what counts is how long a block takes.
+const fn shared_sum(m: usize, n: usize, k: usize, stages: usize) -> Tile {
+    Tile { shares: 256 * 16 / (m * n), ..tile([m, n, k], [4, 4], 256, stages, 2, 40) }
 }
 
 /// f32 without tensor cores.
-const SIMT: [Tile; 8] = [
+const SIMT: [Tile; 14] = [
     tile([128, 128, 16], [8, 8], 256, 3, 2, 54),
     tile([128, 128, 16], [8, 8], 256, 3, 1, 49),
     tile([128, 64, 16], [8, 8], 128, 3, 3, 49),
@@ -122,6 +130,12 @@ const SIMT: [Tile; 8] = [
     tile([32, 32, 32], [4, 4], 64, 3, 4, 20),
     tile([128, 16, 32], [4, 4], 128, 3, 4, 20),
     tile([16, 128, 32], [4, 4], 128, 3, 4, 20),
+    shared_sum(32, 32, 64, 2),
+    shared_sum(16, 32, 128, 2),
+    shared_sum(16, 16, 128, 3),
+    shared_sum(32, 32, 8, 2),
+    shared_sum(16, 4, 128, 3),
+    shared_sum(4, 16, 128, 3),
 ];
 
 /// tf32 on tensor cores.
@@ -148,7 +162,7 @@ const HALF: [Tile; 8] = [
 ];
 
 const fn groups([m, n]: [usize; 2], own: [usize; 2], threads: usize, least: usize, pace: usize) -> Tile {
-    Tile { m, n, k: 64, own, threads, stages: 4, least, pace, groups: true }
+    Tile { m, n, k: 64, own, threads, stages: 4, least, pace, groups: true, shares: 1 }
 }
 
 /// 16-bit operands on tensor cores, by groups of four warps.
@@ -174,7 +188,7 @@ impl Tile {
             }
         };
         let stage = (operand(self.m, along[0]) + operand(self.n, along[1])) * math.dtype().bytes();
-        (stage * self.stages).max(self.m * (self.n + 4) * 4)
+        (stage * self.stages).max(self.shares * self.m * (self.n + 4) * 4)
     }
 }
 
@@ -199,6 +213,17 @@ const STEP: usize = 400;
 /// Bytes of the device's memory in a clock.
 const BYTES: usize = 2000;
 
+/// Tiles that may have a counter of blocks; as in `finish.cuh`.
+pub(super) const TILES: usize = 1024;
+/// Elements of all parts of a tile that its last block adds up; more of them are left to another kernel.
+const MOST_PARTS: usize = 32 << 10;
+/// Clocks until the last block knows that it is the last, and has what the others wrote.
+const GATHER: usize = 2500;
+/// Blocks of shared sums for a multiprocessor, at most.
+const FEW: usize = 4;
+/// Rows or columns of a narrow product, at most.
+const NARROW: usize = 8;
+
 /// Extents of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -219,6 +244,20 @@ pub struct Choice {
     pub tile: Tile,
     /// Parts of the sum.
     pub parts: usize,
+    /// Whether the last block of a tile adds up its parts, else another kernel does.
+    pub last: bool,
+}
+
+impl Choice {
+    /// Tiles across and down.
+    pub fn tiles(&self, size: Size) -> [usize; 2] {
+        [size.n.div_ceil(self.tile.n), size.m.div_ceil(self.tile.m)]
+    }
+
+    /// Whether the product's kernel has whole sums.
+    pub fn whole(&self) -> bool {
+        self.parts == 1 || self.last
+    }
 }
 
 /// The tile that should be the fastest: the clocks of the busiest multiprocessor.
@@ -227,28 +266,41 @@ pub fn choose(math: Math, arch: Arch, size: Size, split: bool) -> Choice {
     let mut best: Option<(Choice, usize)> = None;
     for tile in math.tiles(arch) {
         let tiles = size.blocks * size.m.div_ceil(tile.m) * size.n.div_ceil(tile.n);
+        // Shared sums are for products whose blocks all run at once; the narrowest tiles read too much of wide ones.
+        let narrow = (tile.m >= NARROW || size.m <= NARROW) && (tile.n >= NARROW || size.n <= NARROW);
+        if tile.shares > 1 && !(tiles <= FEW * sms && narrow) {
+            continue;
+        }
         let steps = size.k.div_ceil(tile.k).max(1);
         let step = tile.m * tile.n * tile.k * 100 / (math.rate(arch) * tile.pace);
         let least = STEP + 2 * (tile.m + tile.n) * tile.k / tile.threads;
         let ends = ENDS + 8 * tile.m * tile.n / tile.threads;
+        let gathered = |parts: usize| tiles <= TILES && parts * tile.m * tile.n <= MOST_PARTS;
         let clocks = |parts: usize| {
             let blocks = (tiles * parts).div_ceil(sms);
             let each = steps.div_ceil(parts);
             let product = (blocks * each * step).max(each * least) + blocks.div_ceil(tile.least) * ends;
-            // Parts are written and read once more, four bytes each.
-            let extra = LAUNCH + 2 * parts * size.blocks * size.m * size.n * 4 / BYTES;
-            if parts > 1 { product + extra } else { product }
+            product
+                + match (parts, gathered(parts)) {
+                    (1, _) => 0,
+                    // By one multiprocessor, from the second-level cache.
+                    (_, true) => GATHER + (parts + 1) * tile.m * tile.n * 4 / 47,
+                    // Parts are written and read once more, four bytes each.
+                    (_, false) => LAUNCH + 2 * parts * size.blocks * size.m * size.n * 4 / BYTES,
+                }
         };
-        // A part is worth its own block if it is at least four stages long.
-        let most = |blocks: usize| if split { (blocks / tiles.max(1)).min(steps / 4).max(1) } else { 1 };
-        for parts in [1, most(sms), most(sms * tile.least)] {
+        // A part is worth its own block if it is at least four stages long, or 128 elements.
+        let shortest = if tile.shares > 1 { (128 / tile.k).max(1) } else { 4 };
+        let most = if split { (sms * tile.least / tiles.max(1)).min(steps / shortest).max(1) } else { 1 };
+        let halves = std::iter::successors(Some(most), |&p| (p > 2).then_some(p / 2));
+        for parts in std::iter::once(1).chain(halves) {
             let c = clocks(parts);
             if best.is_none_or(|b| c < b.1) {
-                best = Some((Choice { tile, parts }, c));
+                best = Some((Choice { tile, parts, last: parts > 1 && gathered(parts) }, c));
             }
         }
     }
-    best.map_or(Choice { tile: SIMT[0], parts: 1 }, |b| b.0)
+    best.map_or(Choice { tile: SIMT[0], parts: 1, last: false }, |b| b.0)
 }
 
 #[cfg(test)]
@@ -273,7 +325,8 @@ mod tests {
                 } else {
                     32
                 };
-                assert_eq!(parts * threads, t.threads, "{t:?}");
+                assert_eq!(parts * t.shares * threads, t.threads, "{t:?}");
+                assert!(t.shares == 1 || (math == Math::F32 && t.k % t.shares == 0), "{t:?}");
                 let (unit, step) = if t.groups {
                     (64, 64)
                 } else if math == Math::F32 {
@@ -306,6 +359,15 @@ mod tests {
         let (m, n, parts) = pick(Math::F32, 1, 128, 1152, 65536);
         assert!((m, n) == (128, 128) && parts > 8, "{m} {n} {parts}");
         // A small product is not worth a second kernel.
-        assert_eq!(pick(Math::F32, 1, 512, 128, 64).2, 1);
+        // Few elements: threads share sums. Hardly any columns or rows: tiles as narrow.
+        let few = |m, n, k| choose(Math::F32, Arch::Sm90a, Size { blocks: 1, m, n, k }, true);
+        assert!(
+            [(512, 128, 128), (128, 128, 512), (512, 128, 1)].iter().all(|s| few(s.0, s.1, s.2).tile.shares > 1)
+        );
+        assert_eq!((few(512, 2, 128).tile.n, few(1, 128, 512).tile.m), (4, 4));
+        // Their parts are never worth a second kernel, and neither large nor middling products are theirs.
+        assert!(few(512, 128, 256).whole() && few(128, 128, 512).whole());
+        assert_eq!(few(65536, 128, 1152).tile.shares, 1);
+        assert_eq!(few(4096, 1024, 1024).tile.shares, 1);
     }
 }

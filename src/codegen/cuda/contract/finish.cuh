@@ -1,0 +1,63 @@
+// What several blocks have is put together by the last of them: no second kernel. Additions have a fixed order,
+// whichever block comes last.
+
+// Blocks that have come so far: at first of those that share a tile, then of those that share sums. Always 0 between
+// kernels, since the last block counts none again.
+enum { GANC_TILES = 1024 };
+__device__ unsigned ganc_counts[2 * GANC_TILES];
+
+// True in the last of `of` blocks that come here; it sees what all of them have written.
+GANC_DEVICE bool ganc_last(unsigned* count, unsigned of) {
+  __threadfence();
+  __syncthreads();
+  int last = 0;
+  if (threadIdx.x == 0) {
+    last = atomicAdd(count, 1u) == of - 1;
+    if (last) *count = 0;
+  }
+  last = __syncthreads_or(last);
+  if (last) __threadfence();
+  return last != 0;
+}
+
+// Writes this block's part of a tile; the last block of a tile has the sum of all parts in shared memory then, the
+// others are done (false).
+template <class Shape, int PARTS> GANC_DEVICE bool ganc_gather(float* parts, int at, int part) {
+  extern __shared__ __align__(1024) unsigned char ganc_shared[];
+  float* const tile = (float*)ganc_shared;
+  enum { QUADS = Shape::M * Shape::N / 4, SIDE = Shape::N / 4 };
+  float4* const all = (float4*)parts + (long long)at * PARTS * QUADS;
+  for (int i = threadIdx.x; i < QUADS; i += Shape::THREADS)
+    all[part * QUADS + i] = *(const float4*)(tile + i / SIDE * (Shape::N + 4) + i % SIDE * 4);
+  if (!ganc_last(ganc_counts + at, PARTS)) return false;
+  for (int i = threadIdx.x; i < QUADS; i += Shape::THREADS) {
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 4
+    for (int p = 0; p < PARTS; ++p) {
+      const float4 v = all[p * QUADS + i];
+      sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
+    }
+    *(float4*)(tile + i / SIDE * (Shape::N + 4) + i % SIDE * 4) = sum;
+  }
+  __syncthreads();
+  return true;
+}
+
+// Combines what the threads of a block have, for each of W columns side by side; the first W threads get it.
+template <int THREADS, int W, class How> GANC_DEVICE float ganc_fold(float v) {
+  extern __shared__ __align__(1024) unsigned char ganc_shared[];
+  float* const held = (float*)ganc_shared;
+  __syncthreads();
+  if constexpr (W == 1)
+    return ganc_fold_rows<THREADS, How>(v, held);
+  else
+    return ganc_fold_columns<THREADS / W, W, How>(v, held);
+}
+
+// The same of LINES lines that lie `stride` apart; `from`: this thread's column of the first one.
+template <int THREADS, int W, class How, int LINES>
+GANC_DEVICE float ganc_total(const float* from, int stride, float v) {
+#pragma unroll 16
+  for (int i = (int)threadIdx.x / W; i < LINES; i += THREADS / W) v = How::of(v, from[(long long)i * stride]);
+  return ganc_fold<THREADS, W, How>(v);
+}
