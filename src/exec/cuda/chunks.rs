@@ -20,6 +20,9 @@ const KERNELS: usize = 8;
 /// Stack of a thread that compiles; the compiler was written for that of a main thread.
 const STACK: usize = 16 << 20;
 
+/// What became of a part; `None`: nothing yet.
+type Made = Option<Result<Vec<u8>, CudaError>>;
+
 /// One part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -113,7 +116,7 @@ pub fn compile(
     compile: &(dyn Fn(&str) -> Result<Vec<u8>, CudaError> + Sync),
 ) -> Result<Vec<Vec<u8>>, CudaError> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let made: Vec<Mutex<Option<Result<Vec<u8>, CudaError>>>> = chunks.iter().map(|_| Mutex::new(None)).collect();
+    let made: Vec<Mutex<Made>> = chunks.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         while !failed.load(Ordering::Relaxed) {
             let i = next.fetch_add(1, Ordering::Relaxed);
