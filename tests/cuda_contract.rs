@@ -244,6 +244,8 @@ fn convolutions_of_any_geometry() {
         geometry([1, 2, 4, 1], &[[5, 2, 2, 0, 1], [4, 3, 1, 1, 1], [3, 2, 1, 1, 1]], last),
         geometry([2, 3, 4, 1], &[[6, 3, 1, 1, 1], [5, 3, 1, 1, 1]], Layout::ChannelsFirst),
         geometry([4, 8, 1, 1], &[[4, 4, 1, 0, 1], [4, 4, 1, 0, 1]], last),
+        // Weights that are worth a kernel that packs them.
+        geometry([4, 16, 48, 1], &[[20, 3, 1, 1, 1], [20, 3, 1, 1, 1]], last),
     ];
     let mut cases = vec![];
     for (i, geom) in geoms.iter().enumerate() {

@@ -20,6 +20,8 @@ const MOVERS: usize = 256;
 const MANY: usize = 1 << 18;
 /// Bytes of the widest access.
 const WIDEST: usize = 16;
+/// Single elements read by all tiles, a sector of memory each, that take longer than a kernel that packs them.
+const WORTH: usize = 1 << 18;
 /// Elements to which rows of a packed operand are padded.
 const PACKED: usize = 8;
 
@@ -216,7 +218,7 @@ impl Writer<'_, '_> {
         let stored: usize = e.operand.shape.iter().product();
         // Elements that lie far apart, and are read again by other tiles: once through memory is cheaper.
         let far = loader.vector * bytes < 8;
-        if !far || reads < 2 || all > 2 * stored {
+        if !far || reads < 2 || all > 2 * stored || reads * all < WORTH {
             return loader;
         }
         let width = sum.next_multiple_of(PACKED);
