@@ -218,7 +218,7 @@ impl Writer<'_, '_> {
         let stored: usize = e.operand.shape.iter().product();
         // Elements that lie far apart, and are read again by other tiles: once through memory is cheaper.
         let far = loader.vector * bytes < 8;
-        if !far || reads < 2 || all > 2 * stored || reads * all < WORTH {
+        if !far || reads < 2 || all > 4 * stored || reads * all < WORTH {
             return loader;
         }
         let width = sum.next_multiple_of(PACKED);

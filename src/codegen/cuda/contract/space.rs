@@ -279,8 +279,64 @@ fn phases(c: &ConvGeom, i: usize) -> Phases {
     Phases { numbers: numbers.collect(), step, back: d / common, taps: (k as usize).div_ceil(step as usize) }
 }
 
+/// Columns that a tile of few columns has room for.
+const FEW: usize = 16;
+
+/// The data gradient of few channels, all phases of a position beside each other as columns: what they read is nearly
+/// the same, and a tile of one phase's channels would be nearly empty. Taps that a phase does not meet are zeros.
+fn few_channels<'a>(c: &ConvGeom, g: &'a Operand, w: &'a Operand) -> Problem<'a> {
+    let (cg, og, dims) = (c.c / c.groups, c.o / c.groups, c.kernel.len());
+    let axis = |i: usize| [c.stride[i], c.pad[i], c.kernel[i]].map(|v| v as i64);
+    // Output positions from the position's own in steps of the stride: the first, and how many.
+    let reach = |i: usize| {
+        let [s, p, k] = axis(i);
+        let (first, last) = (-(k - 1 - p).div_euclid(s), (s - 1 + p).div_euclid(s));
+        (first, (last - first + 1).max(1) as usize)
+    };
+    let pixels = (0..dims).map(|i| c.input[i].div_ceil(c.stride[i]));
+    let space = Space {
+        block: vec![],
+        rows: std::iter::once(c.n).chain(pixels).collect(),
+        cols: [c.stride.clone(), vec![cg]].concat(),
+        sum: (0..dims).map(|i| reach(i).1).chain([og]).collect(),
+    };
+    let (space, group, _) = space.with_blocks(&[c.groups], &[]);
+    let group = &group[0];
+    let (mut at, mut taps, mut result) = (vec![], vec![], vec![]);
+    let (mut guards, mut weight_guards, mut inside) = (vec![], vec![], vec![]);
+    for i in 0..dims {
+        let ([s, p, k], (first, _)) = (axis(i), reach(i));
+        let (pixel, phase) = (space.axis(Group::Rows, 1 + i), space.axis(Group::Cols, i));
+        let step = space.axis(Group::Sum, i);
+        let out = pixel.scaled(1, first).plus(&step, 1);
+        guards.push(Guard { at: out.clone(), extent: c.output[i] as i64 });
+        at.push(out);
+        let tap = phase.scaled(1, p - s * first).plus(&step, -s);
+        weight_guards.push(Guard { at: tap.clone(), extent: k });
+        taps.push(tap);
+        let position = phase.plus(&pixel, s);
+        inside.push(Guard { at: position.clone(), extent: c.input[i] as i64 });
+        result.push(position);
+    }
+    let out = space.axis(Group::Sum, dims).plus(group, og as i64);
+    let channel = space.axis(Group::Cols, dims);
+    let sample = space.axis(Group::Rows, 0);
+    let weight = [vec![out.clone(), channel.clone()], taps].concat();
+    Problem {
+        left: Element { operand: g, coords: image(c, sample.clone(), at, out), guards },
+        right: Element { operand: w, coords: weight, guards: weight_guards },
+        result: image(c, sample, result, channel.plus(group, cg as i64)),
+        inside,
+        space,
+    }
+}
+
 fn data_grad<'a>(c: &ConvGeom, g: &'a Operand, w: &'a Operand) -> Problem<'a> {
     let (cg, og, dims) = (c.c / c.groups, c.o / c.groups, c.kernel.len());
+    let count: usize = c.stride.iter().product();
+    if count > 1 && cg * count <= FEW && c.dilation.iter().all(|&d| d == 1) {
+        return few_channels(c, g, w);
+    }
     let axes: Vec<Phases> = (0..dims).map(|i| phases(c, i)).collect();
     let mut all: Vec<Vec<i64>> = vec![vec![]];
     for axis in &axes {
