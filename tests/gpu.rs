@@ -64,7 +64,10 @@ fn examples_are_the_oracles() {
         let got = examples::run(&c, &mut exec).unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut worst = (0.0, String::new());
         for ((tensor, want), (_, got)) in want.iter().zip(&got) {
-            let e = crate::golden_util::error(got, want, 1.0);
+            // A moment of an optimiser is the gradient at parameters of which some already differ by a step of the
+            // learning rate: Adam makes one of any gradient, rounding noise included.
+            let loose = if tensor.starts_with("opt") { 0.1 } else { 1.0 };
+            let e = loose * crate::golden_util::error(got, want, 1.0);
             if e > worst.0 {
                 worst = (e, tensor.clone());
             }

@@ -29,13 +29,13 @@ GANC_DEVICE float ganc_smaller(float a, float b) {
   asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
   return r;
 }
-// Every kernel begins with this, before it touches memory: from sm_90 on a kernel may be launched while the one before
-// it still runs (programmatic dependent launch). It waits until that one has ended and its results are seen; since that
-// one had waited too, all kernels before it have ended as well. Only then may the next one be launched.
+// Every kernel begins with this, before it touches memory: from sm_90 on a kernel may be launched before the results of
+// the one before it are seen by all (programmatic dependent launch). It waits until they are; since that one had waited
+// too, all kernels before it have ended as well. None lets its successor begin earlier: blocks that come while others
+// still run are packed onto the multiprocessors that are free first, and the rest of the device idles.
 GANC_DEVICE void ganc_begin() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 #else

@@ -4,7 +4,7 @@
 use super::body::{Lowering, is_wide, needed, value};
 use super::emit::{Emit, NAME, Tensors};
 use super::ir::{Builtin, Call, Expr, Function, Infix, Role, Stmt, Ty, Var};
-use super::map::{block_of, prefill, simplified};
+use super::map::{block_of, nest, prefill, simplified};
 use super::nest::indices;
 use super::reduce::reduce;
 use super::{Arg, contract};
@@ -323,5 +323,11 @@ fn weight_grad(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
 
 /// The launches of an epilogue as loops of its own, over a result that waits in `from`.
 fn after(emit: &mut Emit, node: NodeId, body: &Body, from: Arg) {
-    reduce(emit, &simplified(body), &|n| (n == node).then_some(from));
+    let (body, waits) = (simplified(body), |n| (n == node).then_some(from));
+    if body.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. })) {
+        reduce(emit, &body, &waits);
+    } else {
+        let all: Vec<usize> = (0..body.sinks.len()).collect();
+        nest(emit, "after", &body, &all, &waits);
+    }
 }

@@ -12,7 +12,7 @@ use crate::graph::{DType, Graph, NodeId};
 use std::fmt::Write;
 
 /// Lines of partial sums for a thread of the last block: more of them take longer than other kernels would.
-const MOST_LINES: usize = 128;
+const MOST_LINES: usize = 256;
 
 /// One reduction.
 struct Sum {
