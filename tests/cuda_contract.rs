@@ -274,6 +274,26 @@ fn products_of_groups_of_warps() {
     check(&cases, Arch::Sm90a);
 }
 
+/// The same product of operands rounded to tf32.
+fn in_tf32(case: &Case) -> Case {
+    let graph = ganc::passes::precision(&case.graph, &|_| Some(ganc::passes::Rounded::Tf32));
+    let product = graph.outputs[0].1;
+    Case { name: format!("tf32 {}", case.name), graph, product, tolerance: case.tolerance }
+}
+
+#[test]
+fn tf32_products_have_tensor_cores() {
+    let mut cases: Vec<Case> = TURNS.map(|t| matmul(DType::F32, [130, 72, 136], t)).iter().map(in_tf32).collect();
+    cases.push(in_tf32(&matmul(DType::F32, [7, 31, 33], TURNS[0])));
+    let geom = geometry([3, 8, 16, 1], &[[7, 3, 1, 1, 1], [8, 4, 2, 1, 1]], Layout::ChannelsLast);
+    cases.extend([Role::Forward, Role::DataGrad, Role::WeightGrad].map(|r| in_tf32(&conv(DType::F32, &geom, r))));
+    for case in &cases {
+        let text = case.module(Arch::Sm90a).text;
+        assert!(text.contains("ganc_multiply<ganc_math_tf32, Shape>"), "{}", case.name);
+    }
+    check(&cases, Arch::Sm90a);
+}
+
 #[test]
 fn batches_and_several_axes() {
     let mut cases = vec![];
@@ -384,8 +404,14 @@ fn workloads(dtype: DType) -> Vec<Case> {
 #[test]
 fn no_tile_spills_registers() {
     let Some(nvrtc) = nvrtc::find() else { return };
-    for (arch, target, dtype) in [(Arch::Sm80, "sm_80", DType::F32), (Arch::Sm90a, "sm_90a", DType::Bf16)] {
-        let modules: Vec<Module> = workloads(dtype).iter().map(|c| c.module(arch)).collect();
+    for (arch, target, dtype, tf32) in [
+        (Arch::Sm80, "sm_80", DType::F32, false),
+        (Arch::Sm80, "sm_80", DType::F32, true),
+        (Arch::Sm90a, "sm_90a", DType::Bf16, false),
+    ] {
+        let cases = workloads(dtype);
+        let module = |c: &Case| if tf32 { in_tf32(c).module(arch) } else { c.module(arch) };
+        let modules: Vec<Module> = cases.iter().map(module).collect();
         let mut text = parts(&modules[0]).0;
         let mut known = std::collections::BTreeSet::new();
         for (name, kernel) in modules.iter().flat_map(|m| parts(m).1) {
@@ -396,7 +422,7 @@ fn no_tile_spills_registers() {
         let usage = nvrtc.compile(&text, target).unwrap_or_else(|e| panic!("{target}: {e}")).1;
         assert!(usage.len() >= known.len());
         for u in usage {
-            assert!(u.spilled == 0 && u.registers <= 255, "{target} {}: {u:?}", dtype.name());
+            assert!(u.spilled == 0 && u.registers <= 255, "{target} {} {tf32}: {u:?}", dtype.name());
         }
     }
 }

@@ -6,11 +6,12 @@ use super::train::PlayerCx;
 use super::value::{NetRef, Record, Value};
 use crate::data::{Pipeline, Schema};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::graph::{DType, Graph, Name, NodeId, Op, Type};
+use crate::graph::{Graph, Name, NodeId, Op, Type};
 use crate::layers::optimiser::OptimiserSpec;
 use crate::layers::{Init, ParamRole};
 use crate::model::Model;
 use crate::model::consts::Consts;
+use crate::passes::Rounded;
 use crate::source::{SourceMap, Span};
 use crate::syntax::ast::{self, Expr, Ident, Per};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -160,7 +161,7 @@ pub(super) struct TrainCx<'m> {
     /// Names that `grad` differentiates by.
     pub wrt: HashSet<String>,
     /// What operands of products are rounded to; `None`: not at all.
-    pub precision: Option<DType>,
+    pub precision: Option<Rounded>,
 }
 
 impl TrainCx<'_> {
@@ -403,7 +404,7 @@ pub(super) struct Builder<'m> {
     /// Networks that players update, each with the first such player.
     pub updated: BTreeMap<usize, Span>,
     /// The same of layers that say so themselves, by path.
-    pub precisions: BTreeMap<String, Option<DType>>,
+    pub precisions: BTreeMap<String, Option<Rounded>>,
     /// Names of pictures.
     pub pictures: BTreeSet<String>,
     /// Names of evaluations, by `train`.

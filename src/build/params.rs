@@ -7,8 +7,9 @@ use super::program::{Pretrained, TensorDecl};
 use super::value::{NetRef, Value, View};
 use crate::diag::Diagnostic;
 use crate::graph::philox;
-use crate::graph::{DType, Dist, Graph, Name, NodeId, Type};
+use crate::graph::{Dist, Graph, Name, NodeId, Type};
 use crate::layers::{Class, Init, JointStatistics, LayerError, ParamRole, Reference, Scope, modifiers, table};
+use crate::passes::Rounded;
 use crate::source::Span;
 use crate::syntax::ast::{self, Expr, ExprKind, Modifier};
 use std::rc::Rc;
@@ -31,7 +32,7 @@ pub(super) struct Mods {
     /// `share(PATH)`
     pub share: Option<String>,
     /// `precision(dtype)`: what operands of products are rounded to.
-    pub precision: Option<Option<DType>>,
+    pub precision: Option<Option<Rounded>>,
 }
 
 /// What a layer asks of its surroundings.
@@ -106,9 +107,6 @@ impl<'m> Builder<'m> {
                     "precision" => {
                         let w = bound.word("dtype")?;
                         mods.precision = Some(super::precision::operands(w));
-                        if w == "tf32" {
-                            self.warn_tf32("precision(tf32)", span);
-                        }
                     }
                     _ => {}
                 }

@@ -2,10 +2,9 @@
 
 use super::ctx::Builder;
 use super::train::Plan;
-use crate::diag::Diagnostic;
 use crate::graph::{Binary, DType, Graph, Name, NodeId, Type, Unary};
 use crate::layers::Init;
-use crate::source::Span;
+use crate::passes::Rounded;
 use crate::syntax::ast::Setting;
 
 /// First scale of an objective in f16.
@@ -15,11 +14,12 @@ const MOST: f64 = 16_777_216.0;
 /// Updates without overflow after which the scale doubles.
 const PATIENCE: f64 = 2000.0;
 
-/// The element type that a word stands for; `None`: full precision.
-pub(super) fn operands(word: &str) -> Option<DType> {
+/// What a word rounds operands to; `None`: full precision.
+pub(super) fn operands(word: &str) -> Option<Rounded> {
     match word {
-        "bf16" => Some(DType::Bf16),
-        "f16" => Some(DType::F16),
+        "tf32" => Some(Rounded::Tf32),
+        "bf16" => Some(Rounded::Bf16),
+        "f16" => Some(Rounded::F16),
         _ => None,
     }
 }
@@ -43,19 +43,10 @@ impl Scaled {
 impl<'m> Builder<'m> {
     /// Reads the setting `precision`.
     pub fn read_precision(&mut self, plan: &Plan<'m>) {
-        let Some((word, span)) = self.word(plan, Setting::Precision, &["f32", "tf32", "bf16", "f16"]) else {
+        let Some((word, _)) = self.word(plan, Setting::Precision, &["f32", "tf32", "bf16", "f16"]) else {
             return;
         };
         self.train.precision = operands(&word);
-        if word == "tf32" {
-            self.warn_tf32("precision tf32", span);
-        }
-    }
-
-    /// Says that tf32 is not there.
-    pub fn warn_tf32(&mut self, what: &str, span: Span) {
-        let d = Diagnostic::warning("W0454", format!("`{what}` is computed in f32 by this version"));
-        self.report(d.at(span, "has no effect yet"));
     }
 
     /// A finished graph of the `train` at hand, its products in the precision that it and its layers ask for.
@@ -69,7 +60,8 @@ impl<'m> Builder<'m> {
 
     /// Whether some product is computed in f16, whose range gradients leave on either side.
     pub fn needs_scale(&self) -> bool {
-        self.train.precision == Some(DType::F16) || self.precisions.values().any(|p| *p == Some(DType::F16))
+        let half = Some(Rounded::F16);
+        self.train.precision == half || self.precisions.values().any(|p| *p == half)
     }
 
     /// A scalar state of a player.

@@ -43,7 +43,7 @@ enum Read {
 fn weight(op: &Op) -> u32 {
     match op {
         Op::Unary(f) => match f {
-            Unary::Neg | Unary::Abs | Unary::Not | Unary::Sign | Unary::Floor => 1,
+            Unary::Neg | Unary::Abs | Unary::Not | Unary::Sign | Unary::Floor | Unary::Tf32 => 1,
             Unary::Recip | Unary::Sqrt => 3,
             Unary::Exp | Unary::Log | Unary::Log1p | Unary::Tanh | Unary::Erf | Unary::Sin | Unary::Cos => 8,
         },

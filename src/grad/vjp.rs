@@ -27,7 +27,8 @@ pub(super) fn has_derivative(op: &Op) -> bool {
             | Unary::Erf
             | Unary::Sin
             | Unary::Cos
-            | Unary::Abs => true,
+            | Unary::Abs
+            | Unary::Tf32 => true,
         },
         Op::Binary(f) => match f {
             Binary::Add | Binary::Mul | Binary::Max | Binary::Min => true,
@@ -211,6 +212,8 @@ fn unary(g: &mut Graph, f: Unary, x: NodeId, y: NodeId, ct: NodeId) -> Option<No
             let rest = g.select(below, down, zero);
             g.select(above, ct, rest)
         }
+        // As through a cast: rounding is the identity but for noise.
+        Unary::Tf32 => ct,
         Unary::Sign | Unary::Floor | Unary::Not => return None,
     })
 }

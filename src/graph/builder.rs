@@ -615,6 +615,9 @@ pub fn unary_f64(f: Unary, x: f64) -> f64 {
             }
         }
         Unary::Floor => x.floor(),
+        // 42 of the 52 fraction bits go.
+        Unary::Tf32 if x.is_finite() => f64::from_bits((x.to_bits() + (1 << 41)) & !((1 << 42) - 1)),
+        Unary::Tf32 => x,
         Unary::Not => f64::from(x == 0.0),
     }
 }

@@ -58,6 +58,8 @@ pub enum Unary {
     Sign,
     /// Largest integer not above.
     Floor,
+    /// The nearest number of ten fraction bits, ties away from zero: what tensor cores multiply as tf32.
+    Tf32,
     /// Logical negation (bool).
     Not,
 }

@@ -158,6 +158,7 @@ pub fn unary_name(f: Unary) -> &'static str {
         Unary::Abs => "abs",
         Unary::Sign => "sign",
         Unary::Floor => "floor",
+        Unary::Tf32 => "tf32",
         Unary::Not => "not",
     }
 }

@@ -223,7 +223,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-const UNARY: [Unary; 14] = [
+const UNARY: [Unary; 15] = [
     Unary::Neg,
     Unary::Recip,
     Unary::Sqrt,
@@ -237,6 +237,7 @@ const UNARY: [Unary; 14] = [
     Unary::Abs,
     Unary::Sign,
     Unary::Floor,
+    Unary::Tf32,
     Unary::Not,
 ];
 const BINARY: [Binary; 9] = [

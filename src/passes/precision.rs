@@ -5,46 +5,82 @@
 //! other arithmetic. A cast stands below views (reshapes, permutes, slices), so that one rounded copy serves every
 //! product that reads the tensor, forward and backward; where only products read a value, fusion lets nothing but the
 //! copy reach memory. Products with a vector (power iterations of spectral normalisation) stay f32: they are all
-//! reading, and their errors add up.
+//! reading, and their errors add up. tf32 has no type of its own: operands stay f32 and are rounded by an operation,
+//! which tells who multiplies them that no more than those bits count.
 
 use super::{emit, rewrite};
-use crate::graph::{DType, Graph, NodeId, Op};
+use crate::graph::{DType, Graph, NodeId, Op, Unary};
+
+/// What operands of products are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounded {
+    /// Ten fraction bits, stored as f32.
+    Tf32,
+    /// bf16
+    Bf16,
+    /// f16
+    F16,
+}
+
+impl Rounded {
+    fn dtype(self) -> DType {
+        match self {
+            Rounded::Tf32 => DType::F32,
+            Rounded::Bf16 => DType::Bf16,
+            Rounded::F16 => DType::F16,
+        }
+    }
+
+    fn of(self, g: &mut Graph, n: NodeId) -> NodeId {
+        if self == Rounded::Tf32 { g.unary(Unary::Tf32, n) } else { g.cast(n, self.dtype()) }
+    }
+}
+
+/// Whether all numbers of a tensor are known to have no more bits than tf32.
+pub fn is_tf32(g: &Graph, n: NodeId) -> bool {
+    match &g.node(n).op {
+        Op::Unary(Unary::Tf32) => true,
+        Op::Reshape | Op::Permute(_) | Op::Broadcast | Op::Slice { .. } | Op::Reverse(_) | Op::Stop => {
+            is_tf32(g, g.node(n).args[0])
+        }
+        _ => false,
+    }
+}
 
 /// Rounds operands of products to what `choice` gives for the layer path of the product; `None` leaves it.
-pub fn precision(g: &Graph, choice: &dyn Fn(&str) -> Option<DType>) -> Graph {
+pub fn precision(g: &Graph, choice: &dyn Fn(&str) -> Option<Rounded>) -> Graph {
     rewrite(g, |new, node, mut args| {
         let product =
             matches!(node.op, Op::Contract(_) | Op::ConvFwd(_) | Op::ConvDataGrad(_) | Op::ConvWeightGrad(_));
         let full = |&a: &NodeId| new.ty(a).rank() >= 2 && new.ty(a).dtype == DType::F32;
         if product
             && args.iter().all(full)
-            && let Some(dtype) = choice(&new.current_origin().path)
+            && let Some(to) = choice(&new.current_origin().path)
         {
-            args.iter_mut().for_each(|a| *a = rounded(new, *a, dtype));
+            args.iter_mut().for_each(|a| *a = rounded(new, *a, to));
         }
         emit(new, node, &args)
     })
 }
 
 /// A value rounded, by a cast below its views.
-fn rounded(g: &mut Graph, n: NodeId, dtype: DType) -> NodeId {
+fn rounded(g: &mut Graph, n: NodeId, to: Rounded) -> NodeId {
     let mut view = g.node(n).clone();
     let is_view = matches!(
         view.op,
         Op::Reshape | Op::Permute(_) | Op::Broadcast | Op::Slice { .. } | Op::Reverse(_) | Op::Stop
     );
     if !is_view {
-        return g.cast(n, dtype);
+        return to.of(g, n);
     }
-    let inner = rounded(g, view.args[0], dtype);
-    view.ty.dtype = dtype;
+    let inner = rounded(g, view.args[0], to);
+    view.ty.dtype = to.dtype();
     emit(g, &view, &[inner])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::precision;
-    use crate::graph::DType;
+    use super::{Rounded, precision};
     use crate::graph::text::{parse, print};
     use crate::graph::verify::assert_verified;
 
@@ -65,7 +101,7 @@ mod tests {
             output "z" %8
             "#,
         );
-        let g = precision(&g.unwrap(), &|path| (path != "D.last").then_some(DType::Bf16));
+        let g = precision(&g.unwrap(), &|path| (path != "D.last").then_some(Rounded::Bf16));
         assert_verified(&g, "precision");
         insta::assert_snapshot!(print(&g), @r#"
         %0: f32[4,6] = input "x"

@@ -28,3 +28,7 @@ static void sincospif(float x, float* s, float* c) {
   *c = (float)cos(x * 3.14159265358979323846);
 }
 static unsigned __float2uint_rz(float x) { return x >= 4294967296.0f ? 0xffffffffu : x > 0.0f ? (unsigned)x : 0u; }
+static float ganc_as_tf32(float v) {
+  const unsigned u = __float_as_uint(v);
+  return (u & 0x7f800000u) == 0x7f800000u ? v : __uint_as_float((u + 0x1000u) & 0xffffe000u);
+}

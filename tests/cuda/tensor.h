@@ -22,9 +22,6 @@ struct ganc_mma {
 };
 
 static float ganc_tf32_value(unsigned bits) { return __uint_as_float(bits & 0xffffe000u); } // ten bits are looked at
-static unsigned ganc_tf32(unsigned f) {
-  return (f & 0x7f800000u) == 0x7f800000u ? f : (f + 0x1000u) & 0xffffe000u; // ties away from zero
-}
 
 // The product of whole matrices that 32 lanes hold, in f32.
 template <int K, class A, class B, class At, class Bt> static void ganc_mma_lanes(shim::Thread* t, A a, B b, At at, Bt bt) {

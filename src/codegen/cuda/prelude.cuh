@@ -29,6 +29,12 @@ GANC_DEVICE float ganc_smaller(float a, float b) {
   asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
   return r;
 }
+// The nearest number of ten fraction bits, ties away from zero.
+GANC_DEVICE float ganc_as_tf32(float v) {
+  unsigned r;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
+  return __uint_as_float(r);
+}
 // Every kernel begins with this, before it touches memory: from sm_90 on a kernel may be launched before the results of
 // the one before it are seen by all (programmatic dependent launch). It waits until they are; since that one had waited
 // too, all kernels before it have ended as well. None lets its successor begin earlier: blocks that come while others

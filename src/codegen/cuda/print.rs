@@ -318,6 +318,7 @@ impl Printer<'_> {
                 Unary::Abs => named("fabsf"),
                 Unary::Sign => named("ganc_sign"),
                 Unary::Floor => named("floorf"),
+                Unary::Tf32 => named("ganc_as_tf32"),
             },
             Call::Extreme(b) => named(if b == Binary::Min { "ganc_smaller" } else { "ganc_larger" }),
             Call::Convert(to) => named(match to {

@@ -120,13 +120,6 @@ In `grad(y, x)` y does not depend on x as a value. Differentiate by the very val
 ",
     },
     Entry {
-        code: "W0454",
-        title: "a precision that this version does not have",
-        text: "\
-tf32 is a format of tensor cores: products run in f32, which is no less exact. bf16 and f16 are computed as they say.
-",
-    },
-    Entry {
         code: "W0455",
         title: "a metric of too few samples",
         text: "\

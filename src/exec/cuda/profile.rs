@@ -52,7 +52,7 @@ impl Program {
         let mut lines: BTreeMap<usize, Line> = BTreeMap::new();
         for (i, c) in clusters.iter().enumerate() {
             let cost = cost(&self.graph, &c.work, &c.reads, &c.writes, PLAN.bytes);
-            let bound = known.map(|d| 1e9 * roofline::bound(c, cost, d));
+            let bound = known.map(|d| 1e9 * roofline::bound(&self.graph, c, cost, d));
             let at = with[i];
             let line = lines.entry(at).or_insert_with(|| {
                 let first = &clusters[at];

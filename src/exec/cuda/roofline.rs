@@ -6,6 +6,7 @@ pub use super::devices::{DEVICES, GAP, Peaks};
 use crate::codegen::cuda::Arch;
 use crate::fuse::{Cluster, Operand, Work};
 use crate::graph::{DType, Graph};
+use crate::passes::is_tf32;
 use crate::plan::{Cost, Plan, cost};
 
 /// The device of the table that the driver's name means.
@@ -28,14 +29,20 @@ pub fn target(name: &str) -> Option<&'static Peaks> {
 pub const TARGETS: &str = "sm_80, sm_90a or sm_100a";
 
 /// Seconds that a cluster takes at least.
-pub fn bound(c: &Cluster, cost: Cost, device: &Peaks) -> f64 {
+pub fn bound(graph: &Graph, c: &Cluster, cost: Cost, device: &Peaks) -> f64 {
     let peak = match &c.work {
         Work::Contract { lhs, rhs, .. } => {
             let halves = |o: &Operand| {
                 let last = o.body.insts.last().map(|i| i.dtype);
                 matches!(last, Some(DType::F16 | DType::Bf16))
             };
-            if halves(lhs) && halves(rhs) { device.half } else { device.f32 }
+            let tf32 = |o: &Operand| o.body.reads().iter().all(|&n| is_tf32(graph, n));
+            match () {
+                () if halves(lhs) && halves(rhs) => device.half,
+                // Half of that on every device of the table.
+                () if tf32(lhs) && tf32(rhs) => device.half / 2.0,
+                () => device.f32,
+            }
         }
         Work::Loops(_) | Work::Gather { .. } | Work::Scatter { .. } | Work::Fold { .. } => device.f32,
     };
@@ -69,7 +76,7 @@ pub fn predict(g: &Graph, plan: &Plan, launches: usize, device: &Peaks) -> Predi
         let cost = cost(g, &c.work, &c.reads, &c.writes, DType::bytes);
         p.flops += cost.flops;
         p.bytes += cost.bytes;
-        p.work += bound(c, cost, device);
+        p.work += bound(g, c, cost, device);
     }
     let mut copies = 0;
     for c in &plan.commits {

@@ -42,6 +42,7 @@ pub(super) fn unary(g: &mut Graph, f: Unary, x: NodeId) -> Option<NodeId> {
         | Unary::Abs
         | Unary::Sign
         | Unary::Floor
+        | Unary::Tf32
         | Unary::Not => None,
     }
 }

@@ -22,9 +22,10 @@ pub mod view;
 
 use super::emit::Emit;
 use super::product::{Follow, Job};
-use crate::fuse::{Affine, Body, Sink};
+use crate::fuse::{Affine, Body, Code, Operand, Sink};
 use crate::graph::ty::strides;
-use crate::graph::{DType, Graph};
+use crate::graph::{DType, Graph, Unary};
+use crate::passes::is_tf32;
 use emit::Writer;
 use space::{Group, Problem};
 use sums::Sums;
@@ -55,10 +56,23 @@ pub(super) fn scattered(graph: &Graph, job: &Job, body: &Body) -> bool {
     view.extent(1) > 1 && view.step(0, 1) != 1
 }
 
+/// How operands are multiplied.
+fn math(graph: &Graph, job: &Job) -> Math {
+    let tf32 = |o: &Operand| match o.body.insts.last().map(|i| &i.code) {
+        Some(Code::Load { from, .. }) => is_tf32(graph, *from),
+        Some(Code::Unary(Unary::Tf32)) => true,
+        _ => false,
+    };
+    match Math::of(job.lhs.body.insts.last().map_or(DType::F32, |i| i.dtype)) {
+        Math::F32 if tf32(job.lhs) && tf32(job.rhs) => Math::Tf32,
+        other => other,
+    }
+}
+
 /// Adds the launches of a product; false, and nothing added, if its extents are beyond what the kernels count with or
 /// the reductions that follow are none that a block's tile can have a share of.
 pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
-    let math = Math::of(job.lhs.body.insts.last().map_or(DType::F32, |i| i.dtype));
+    let math = math(emit.graph, job);
     let problem = Problem::new(job.product, job.lhs, job.rhs);
     let space = &problem.space;
     let count = |g: Group| space.extents(g).iter().product::<usize>();

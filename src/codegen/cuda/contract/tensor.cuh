@@ -19,12 +19,6 @@ GANC_DEVICE void ganc_mma_tf32(float* c, const unsigned* a, const unsigned* b) {
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-// An f32 rounded to the ten bits of tf32, ties away from zero.
-GANC_DEVICE unsigned ganc_tf32(unsigned f) {
-  unsigned r;
-  asm("cvt.rna.tf32.f32 %0,%1;" : "=r"(r) : "f"(__uint_as_float(f)));
-  return r;
-}
 // Four 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8.
 GANC_DEVICE void ganc_matrices(unsigned* r, const void* row) {
   const unsigned at = (unsigned)__cvta_generic_to_shared(row);

@@ -57,6 +57,7 @@ fn unary(f: Unary) -> LaneOp {
         Unary::Abs => LaneOp::Abs,
         Unary::Sign => LaneOp::Sign,
         Unary::Floor => LaneOp::Floor,
+        Unary::Tf32 => LaneOp::Tf32,
         Unary::Not => LaneOp::Not,
     }
 }

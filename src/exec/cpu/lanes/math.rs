@@ -196,6 +196,14 @@ pub fn sign(x: f32) -> f32 {
     if x < 0.0 { -1.0 } else { y }
 }
 
+/// Ten fraction bits, ties away from zero; infinities and NaN stay.
+#[inline(always)]
+pub fn tf32(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let rounded = f32::from_bits(bits.wrapping_add(0x1000) & 0xffff_e000);
+    if bits & 0x7f80_0000 == 0x7f80_0000 { x } else { rounded }
+}
+
 /// Rounded to half precision.
 #[inline(always)]
 pub fn to_f16(x: f32) -> f32 {
