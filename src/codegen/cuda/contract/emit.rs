@@ -7,7 +7,7 @@ use super::super::print::storage;
 use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
 use super::sums::Sums;
-use super::tiles::{Choice, Math, Size};
+use super::tiles::{Access, Choice, Math, Size};
 use super::view::{View, element, through};
 use crate::fuse::{Affine, Body, Code, Guard, Inst, Sink};
 use crate::graph::ty::strides;
@@ -18,10 +18,10 @@ use std::fmt::Write;
 const MOVERS: usize = 256;
 /// Threads that keep a device busy with loads.
 const MANY: usize = 1 << 18;
+/// Elements that are laid out anew in no time.
+const SMALL: usize = 1 << 16;
 /// Bytes of the widest access.
 const WIDEST: usize = 16;
-/// Single elements read by all tiles, a sector of memory each, that take longer than a kernel that packs them.
-const WORTH: usize = 1 << 18;
 /// Elements to which rows of a packed operand are padded.
 const PACKED: usize = 8;
 
@@ -213,12 +213,9 @@ impl Writer<'_, '_> {
     fn operand(&mut self, what: &str, space: &Space, e: &Element, group: Group, reads: usize) -> Loader {
         let loader = self.loader(what, space, e, group);
         let (rows, sum) = (loader.view.extent(0), loader.view.extent(1));
-        let bytes = self.math.dtype().bytes();
-        let (blocks, all) = (space.blocks(), space.blocks() * rows * sum);
-        let stored: usize = e.operand.shape.iter().product();
+        let (blocks, bytes) = (space.blocks(), self.math.dtype().bytes());
         // Elements that lie far apart, and are read again by other tiles: once through memory is cheaper.
-        let far = loader.vector * bytes < 8;
-        if !far || reads < 2 || all > 4 * stored || reads * all < WORTH {
+        if !self.access(space, e, &loader).packed(reads) {
             return loader;
         }
         let width = sum.next_multiple_of(PACKED);
@@ -241,6 +238,27 @@ impl Writer<'_, '_> {
             along: true,
             index: View::index_type(blocks * plane),
         }
+    }
+
+    /// How both operands are read.
+    pub fn accesses(&self, problem: &Problem) -> [Access; 2] {
+        let one = |what, e, group| {
+            let loader = self.loader(what, &problem.space, e, group);
+            self.access(&problem.space, e, &loader)
+        };
+        [one("left", &problem.left, Group::Rows), one("right", &problem.right, Group::Cols)]
+    }
+
+    fn access(&self, space: &Space, e: &Element, loader: &Loader) -> Access {
+        let bytes = self.math.dtype().bytes();
+        let all = space.blocks() * loader.view.extent(0) * loader.view.extent(1);
+        let stored: usize = e.operand.shape.iter().product();
+        // An image would become as many times as large as a kernel has taps.
+        let far = loader.vector * bytes < 8 && (all <= 2 * stored || all < SMALL);
+        let same = matches!(&loader.read, Read::Stored { dtype, .. } if *dtype == self.math.dtype());
+        // Without tensor cores a tile lies across the sum: what lies along it is turned on the way.
+        let copied = same && loader.vector * bytes >= 4 && (self.math != Math::F32 || !loader.along);
+        Access { vector: loader.vector, copied, apart: far.then_some(all) }
     }
 
     fn loader(&self, what: &str, space: &Space, e: &Element, group: Group) -> Loader {

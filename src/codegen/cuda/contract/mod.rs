@@ -91,7 +91,8 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
         // Sums of nothing are for loops of their own.
         return sums.is_empty();
     }
-    let choice = choose(math, emit.arch, size, true);
+    let arch = emit.arch;
+    let choice = choose(math, arch, size, true, Writer { emit, math }.accesses(&problem));
     if !sums.is_empty() && !(choice.whole() && sums.suits(&choice.tile, choice.tiles(size), size.blocks)) {
         return false;
     }

@@ -207,8 +207,18 @@ const LAUNCH: usize = 3000;
 /// Clocks of a block before its first step and after its last, beside handing its tile on.
 const ENDS: usize = 2000;
 
-/// Clocks of a step that no tile goes below: a barrier, and shared memory to registers.
+/// Clocks of a step that no tile goes below: a barrier, and shared memory to registers; the same where groups of warps
+/// wait for their products (seen on an H200: 0.4 to 0.5 µs).
 const STEP: usize = 400;
+const GROUP_STEP: usize = 750;
+
+/// Clocks of a thread for an asynchronous copy, and for an access through registers, of which few are under way at once
+/// (seen on an H200: 130 to 310).
+const COPY: usize = 16;
+const FETCH: usize = 150;
+
+/// Single elements read by all tiles, a sector of memory each, that take longer than a kernel that packs them.
+const WORTH: usize = 1 << 18;
 
 /// Bytes of the device's memory in a clock.
 const BYTES: usize = 2000;
@@ -260,8 +270,33 @@ impl Choice {
     }
 }
 
+/// How an operand is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Elements of one access.
+    pub vector: usize,
+    /// Whether the bytes can stay as they are: asynchronous copies for tensor cores, else through registers.
+    pub copied: bool,
+    /// Elements, if they lie far apart and a kernel before can lay them out for the product; else none.
+    pub apart: Option<usize>,
+}
+
+impl Access {
+    /// Whether it is laid out anew when this many tiles read each element.
+    pub fn packed(&self, reads: usize) -> bool {
+        self.apart.is_some_and(|all| reads >= 2 && reads * all >= WORTH)
+    }
+
+    /// Clocks of a thread for its share of a step's elements.
+    fn clocks(&self, math: Math, elements: usize, threads: usize, reads: usize) -> usize {
+        let widest = 16 / math.dtype().bytes();
+        let (vector, copied) = if self.packed(reads) { (widest, true) } else { (self.vector, self.copied) };
+        elements * if copied { COPY } else { FETCH } / (vector * threads)
+    }
+}
+
 /// The tile that should be the fastest: the clocks of the busiest multiprocessor.
-pub fn choose(math: Math, arch: Arch, size: Size, split: bool) -> Choice {
+pub fn choose(math: Math, arch: Arch, size: Size, split: bool, access: [Access; 2]) -> Choice {
     let sms = processors(arch);
     let mut best: Option<(Choice, usize)> = None;
     for tile in math.tiles(arch) {
@@ -273,7 +308,10 @@ pub fn choose(math: Math, arch: Arch, size: Size, split: bool) -> Choice {
         }
         let steps = size.k.div_ceil(tile.k).max(1);
         let step = tile.m * tile.n * tile.k * 100 / (math.rate(arch) * tile.pace);
-        let least = STEP + 2 * (tile.m + tile.n) * tile.k / tile.threads;
+        let [down, across] = [size.m.div_ceil(tile.m), size.n.div_ceil(tile.n)];
+        let reads = access[0].clocks(math, tile.m * tile.k, tile.threads, across)
+            + access[1].clocks(math, tile.n * tile.k, tile.threads, down);
+        let least = reads + if tile.groups { GROUP_STEP } else { STEP };
         let ends = ENDS + 8 * tile.m * tile.n / tile.threads;
         let gathered = |parts: usize| tiles <= TILES && parts * tile.m * tile.n <= MOST_PARTS;
         let clocks = |parts: usize| {
@@ -306,6 +344,11 @@ pub fn choose(math: Math, arch: Arch, size: Size, split: bool) -> Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Neighbours side by side, as wide as accesses are.
+    fn dense(math: Math) -> [Access; 2] {
+        [Access { vector: 16 / math.dtype().bytes(), copied: true, apart: None }; 2]
+    }
 
     const ALL: [Math; 4] = [Math::F32, Math::Tf32, Math::Bf16, Math::F16];
 
@@ -349,7 +392,7 @@ mod tests {
     #[test]
     fn tiles_suit_their_products() {
         let pick = |math, blocks, m, n, k| {
-            let c = choose(math, Arch::Sm80, Size { blocks, m, n, k }, true);
+            let c = choose(math, Arch::Sm80, Size { blocks, m, n, k }, true, dense(math));
             (c.tile.m, c.tile.n, c.parts)
         };
         // Large: the largest tile. Few columns: a narrow one. A long sum of few elements: parts.
@@ -360,7 +403,7 @@ mod tests {
         assert!((m, n) == (128, 128) && parts > 8, "{m} {n} {parts}");
         // A small product is not worth a second kernel.
         // Few elements: threads share sums. Hardly any columns or rows: tiles as narrow.
-        let few = |m, n, k| choose(Math::F32, Arch::Sm90a, Size { blocks: 1, m, n, k }, true);
+        let few = |m, n, k| choose(Math::F32, Arch::Sm90a, Size { blocks: 1, m, n, k }, true, dense(Math::F32));
         assert!(
             [(512, 128, 128), (128, 128, 512), (512, 128, 1)].iter().all(|s| few(s.0, s.1, s.2).tile.shares > 1)
         );
@@ -369,5 +412,10 @@ mod tests {
         assert!(few(512, 128, 256).whole() && few(128, 128, 512).whole());
         assert_eq!(few(65536, 128, 1152).tile.shares, 1);
         assert_eq!(few(4096, 1024, 1024).tile.shares, 1);
+        // Elements that come one by one: no tile with columns that nobody needs (a first layer's weight gradient).
+        let one = Access { vector: 1, copied: false, apart: None };
+        let size = Size { blocks: 1, m: 64, n: 48, k: 131_072 };
+        let wide = dense(Math::Bf16)[0];
+        assert!(choose(Math::Bf16, Arch::Sm90a, size, true, [wide, one]).tile.n <= 16);
     }
 }
