@@ -87,6 +87,7 @@ executors_agree! {
     lsgan "examples/lsgan.gan"
     mnist_classifier "examples/mnist_classifier.gan"
     ring "examples/ring.gan"
+    ring_tricks "examples/ring_tricks.gan"
     saddle_game "examples/saddle_game.gan"
     sngan "examples/sngan.gan"
     stacked_mnist "examples/stacked_mnist.gan"

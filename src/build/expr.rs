@@ -106,7 +106,8 @@ impl<'m> Builder<'m> {
         env.vars.iter().any(|(n, _)| *n == name)
             || (env.net.is_none() && self.is_train_name(name))
             || self.model.networks.iter().any(|n| n.name.name == name)
-            || self.consts.get(name).is_some()
+            // A const is never called, but a trick that becomes core text calls functions by their names.
+            || (self.consts.get(name).is_some() && crate::layers::table::lookup_call(name).is_none())
     }
 
     fn is_train_name(&self, name: &str) -> bool {

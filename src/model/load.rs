@@ -63,7 +63,10 @@ pub fn load(
     };
     loader.file(path, None);
     loader.prelude();
-    loader.set(&options.set);
+    // The consts of a file that does not parse are not known.
+    if !loader.errors.has_errors() {
+        loader.set(&options.set);
+    }
     loader.only(options.only.as_deref());
     loader.precision(options.precision.as_deref());
     let Loader { model, errors, .. } = loader;
