@@ -93,7 +93,8 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
     }
     let arch = emit.arch;
     let choice = choose(math, arch, size, true, Writer { emit, math }.accesses(&problem));
-    if !sums.is_empty() && !(choice.whole() && sums.suits(&choice.tile, choice.tiles(size), size.blocks)) {
+    let suits = choice.whole() && sums.suits(&choice.tile, choice.tiles(size), size.blocks);
+    if !sums.is_empty() && !suits {
         return false;
     }
     emit.require(PRELUDE);
