@@ -271,6 +271,20 @@ fn samples_of_a_run() {
     assert!(fs::read(&npy).expect("an array").starts_with(b"\x93NUMPY"));
 }
 
+/// Tricks become core text; consts of the names of functions that it calls are not in their way.
+#[test]
+fn consts_may_have_names_of_functions() {
+    let tricks = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ring_tricks.gan");
+    for set in ["replay=true", "past=true"] {
+        assert!(ok(&["check", s(&tricks), "--set", set]).contains("is fine"));
+    }
+    // A spec that does not parse has no consts to blame.
+    let dir = tempfile::tempdir().expect("a folder");
+    let broken = dir.path().join("broken.gan");
+    fs::write(&broken, "const k = 0\ntrain { batch }\n").expect("a file");
+    assert!(!refused(&["check", s(&broken), "--set", "k=1"]).contains("no const"));
+}
+
 #[test]
 fn commands_refuse_bad_input() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -74,6 +74,17 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// Whether all numbers of a tensor are known to have no more bits than tf32.
+    pub fn is_tf32(&self, n: NodeId) -> bool {
+        match &self.node(n).op {
+            Op::Unary(Unary::Tf32) => true,
+            Op::Reshape | Op::Permute(_) | Op::Broadcast | Op::Slice { .. } | Op::Reverse(_) | Op::Stop => {
+                self.is_tf32(self.node(n).args[0])
+            }
+            _ => false,
+        }
+    }
+
     /// An empty graph.
     pub fn new() -> Self {
         Self {

@@ -18,7 +18,7 @@ mod simplify;
 
 pub use dce::dce;
 pub use fold::fold;
-pub use precision::{Rounded, is_tf32, precision};
+pub use precision::{Rounded, precision};
 pub use rebuild::{emit, rewrite};
 pub use renumber::renumber;
 pub use simplify::simplify;

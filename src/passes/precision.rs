@@ -36,17 +36,6 @@ impl Rounded {
     }
 }
 
-/// Whether all numbers of a tensor are known to have no more bits than tf32.
-pub fn is_tf32(g: &Graph, n: NodeId) -> bool {
-    match &g.node(n).op {
-        Op::Unary(Unary::Tf32) => true,
-        Op::Reshape | Op::Permute(_) | Op::Broadcast | Op::Slice { .. } | Op::Reverse(_) | Op::Stop => {
-            is_tf32(g, g.node(n).args[0])
-        }
-        _ => false,
-    }
-}
-
 /// Rounds operands of products to what `choice` gives for the layer path of the product; `None` leaves it.
 pub fn precision(g: &Graph, choice: &dyn Fn(&str) -> Option<Rounded>) -> Graph {
     rewrite(g, |new, node, mut args| {

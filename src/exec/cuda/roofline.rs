@@ -6,7 +6,6 @@ pub use super::devices::{DEVICES, GAP, Peaks};
 use crate::codegen::cuda::Arch;
 use crate::fuse::{Cluster, Operand, Work};
 use crate::graph::{DType, Graph};
-use crate::passes::is_tf32;
 use crate::plan::{Cost, Plan, cost};
 
 /// The device of the table that the driver's name means.
@@ -36,7 +35,7 @@ pub fn bound(graph: &Graph, c: &Cluster, cost: Cost, device: &Peaks) -> f64 {
                 let last = o.body.insts.last().map(|i| i.dtype);
                 matches!(last, Some(DType::F16 | DType::Bf16))
             };
-            let tf32 = |o: &Operand| o.body.reads().iter().all(|&n| is_tf32(graph, n));
+            let tf32 = |o: &Operand| o.body.reads().iter().all(|&n| graph.is_tf32(n));
             match () {
                 () if halves(lhs) && halves(rhs) => device.half,
                 // Half of that on every device of the table.

@@ -12,7 +12,10 @@
 //!   product by a small kernel before.
 //! - A product with too few tiles for the device cuts its sum into parts, which the last block of a tile adds in order
 //!   (a second kernel where they are many): the same bits in every run. Reductions of the result ([`sums`]) likewise.
-//! - Sums are in f32. f32 operands are multiplied in f32, 16-bit ones by `mma.sync` (m16n8k16), tf32 ones by m16n8k8.
+//! - Sums are in f32. f32 operands are multiplied in f32, 16-bit ones by `mma.sync` (m16n8k16), tf32 ones by m16n8k8;
+//!   on Hopper large products of 16-bit operands by `wgmma` (groups of four warps) from swizzled tiles. TMA is not used:
+//!   a convolution's operand is gathered, 16 bytes at a time.
+//! - Which tile suits a product is decided by clocks that were read off an H200 ([`tiles`]).
 
 mod emit;
 pub mod space;
@@ -25,7 +28,6 @@ use super::product::{Follow, Job};
 use crate::fuse::{Affine, Body, Code, Operand, Sink};
 use crate::graph::ty::strides;
 use crate::graph::{DType, Graph, Unary};
-use crate::passes::is_tf32;
 use emit::Writer;
 use space::{Group, Problem};
 use sums::Sums;
@@ -59,7 +61,7 @@ pub(super) fn scattered(graph: &Graph, job: &Job, body: &Body) -> bool {
 /// How operands are multiplied.
 fn math(graph: &Graph, job: &Job) -> Math {
     let tf32 = |o: &Operand| match o.body.insts.last().map(|i| &i.code) {
-        Some(Code::Load { from, .. }) => is_tf32(graph, *from),
+        Some(Code::Load { from, .. }) => graph.is_tf32(*from),
         Some(Code::Unary(Unary::Tf32)) => true,
         _ => false,
     };
