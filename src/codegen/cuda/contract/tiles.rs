@@ -121,8 +121,9 @@ const fn shared_sum(m: usize, n: usize, k: usize, stages: usize) -> Tile {
 }
 
 /// f32 without tensor cores.
-const SIMT: [Tile; 14] = [
-    tile([128, 128, 16], [8, 8], 256, 3, 2, 54),
+const SIMT: [Tile; 15] = [
+    tile([256, 128, 16], [16, 8], 256, 3, 1, 53),
+    tile([128, 128, 16], [16, 8], 128, 3, 2, 51),
     tile([128, 128, 16], [8, 8], 256, 3, 1, 49),
     tile([128, 64, 16], [8, 8], 128, 3, 3, 49),
     tile([64, 128, 16], [8, 8], 128, 3, 3, 49),
@@ -309,6 +310,11 @@ pub fn choose(math: Math, arch: Arch, size: Size, split: bool, access: [Access; 
         let steps = size.k.div_ceil(tile.k).max(1);
         let step = tile.m * tile.n * tile.k * 100 / (math.rate(arch) * tile.pace);
         let [down, across] = [size.m.div_ceil(tile.m), size.n.div_ceil(tile.n)];
+        // What goes through registers leaves none for sums of so many elements, and is what such a product waits for.
+        let copies = |a: &Access, reads| a.copied || a.packed(reads);
+        if tile.groups && !(copies(&access[0], across) && copies(&access[1], down)) {
+            continue;
+        }
         let reads = access[0].clocks(math, tile.m * tile.k, tile.threads, across)
             + access[1].clocks(math, tile.n * tile.k, tile.threads, down);
         let least = reads + if tile.groups { GROUP_STEP } else { STEP };
