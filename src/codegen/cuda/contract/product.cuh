@@ -458,7 +458,8 @@ GANC_DEVICE void ganc_add_parts(Result& result, const float* parts, long long st
   if constexpr (SLICES > 1) {
     extern __shared__ __align__(1024) unsigned char ganc_shared[];
     float* const held = (float*)ganc_shared + ((int)threadIdx.x % ACROSS) * V;
-    *(Word*)(held + slice * ACROSS * V) = *(const Word*)v;
+#pragma unroll
+    for (int j = 0; j < V; ++j) held[slice * ACROSS * V + j] = v[j];
     __syncthreads();
     if (slice > 0 || !in) return;
     for (int s = 1; s < SLICES; ++s) {
