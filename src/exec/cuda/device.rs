@@ -144,7 +144,7 @@ pub trait Device {
     fn unpin(&self, memory: Pinned);
     /// Compiles a text and loads its kernels, each with the most dynamic shared memory that a launch of it asks for.
     fn load(&self, text: &str, kernels: &[(String, u32)]) -> Result<Vec<Kernel>, CudaError>;
-    /// Launches a kernel on [`Queue::Work`]. With `overlap` it may be launched while the kernel before it still runs:
+    /// Launches a kernel on [`Queue::Work`]. With `overlap` it may begin before results of the kernel before it are seen:
     /// its text waits for that one.
     fn launch(&self, kernel: Kernel, extents: Extents, params: &[Param], overlap: bool) -> Result<(), CudaError>;
     /// Copies within the device on [`Queue::Work`]; the two places do not overlap.

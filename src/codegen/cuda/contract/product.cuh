@@ -166,13 +166,10 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
   }
 };
 
-// Runs `multiply(left tile, right tile)` over the tiles first..last of the sum, STAGES of them in shared memory.
-template <class Shape, class Left, class Right, class F>
-GANC_DEVICE void ganc_stream(Left& left, Right& right, int first, int last, F multiply) {
-  typedef typename Left::S S;
-  extern __shared__ __align__(1024) unsigned char ganc_shared[];
-  S* const stages = (S*)ganc_shared;
-  enum { SIZE = Left::SIZE + Right::SIZE, AHEAD = Shape::STAGES - 1 };
+// Begins to read the first AHEAD tiles of both operands, a set of copies each.
+template <class Shape, int AHEAD, class Left, class Right>
+GANC_DEVICE void ganc_ahead(Left& left, Right& right, typename Left::S* stages, int first, int last) {
+  enum { SIZE = Left::SIZE + Right::SIZE };
 #pragma unroll
   for (int i = 0; i < AHEAD; ++i) {
     if (first + i < last) {
@@ -183,6 +180,16 @@ GANC_DEVICE void ganc_stream(Left& left, Right& right, int first, int last, F mu
     }
     ganc_copy_commit();
   }
+}
+
+// Runs `multiply(left tile, right tile)` over the tiles first..last of the sum, STAGES of them in shared memory.
+template <class Shape, class Left, class Right, class F>
+GANC_DEVICE void ganc_stream(Left& left, Right& right, int first, int last, F multiply) {
+  typedef typename Left::S S;
+  extern __shared__ __align__(1024) unsigned char ganc_shared[];
+  S* const stages = (S*)ganc_shared;
+  enum { SIZE = Left::SIZE + Right::SIZE, AHEAD = Shape::STAGES - 1 };
+  ganc_ahead<Shape, AHEAD>(left, right, stages, first, last);
   int now = 0, next = AHEAD;
 #pragma unroll 1
   for (int i = first; i < last; ++i) {
@@ -216,16 +223,7 @@ GANC_DEVICE void ganc_stream_groups(Left& left, Right& right, int first, int las
   S* const stages = (S*)ganc_shared;
   enum { SIZE = Left::SIZE + Right::SIZE, AHEAD = Shape::STAGES - 2 };
   static_assert(AHEAD > 0, "a stage for what is read, one for what is multiplied, one that comes");
-#pragma unroll
-  for (int i = 0; i < AHEAD; ++i) {
-    if (first + i < last) {
-      left.start(stages + i * SIZE, (first + i) * Shape::K);
-      right.start(stages + i * SIZE + Left::SIZE, (first + i) * Shape::K);
-      left.land(stages + i * SIZE);
-      right.land(stages + i * SIZE + Left::SIZE);
-    }
-    ganc_copy_commit();
-  }
+  ganc_ahead<Shape, AHEAD>(left, right, stages, first, last);
   int now = 0, next = AHEAD;
 #pragma unroll 1
   for (int i = first; i < last; ++i) {
