@@ -50,7 +50,7 @@ pub struct CudaOptions {
     pub profile: bool,
     /// False: every run issues every launch, which names the launch that fails.
     pub capture: bool,
-    /// Whether kernels are launched while the ones before them still run, where the device can.
+    /// Whether kernels may begin before the results of the ones before them are seen, where the device can.
     pub overlap: bool,
 }
 
