@@ -2,13 +2,14 @@
 
 use super::Epilogue;
 use super::fold::Fold;
-use super::gather::{Dims, Gather, Geometry};
+use super::gather::{Gather, Geometry};
+use super::grouped::Grouped;
 use super::lanes::{Isa, Lanes};
 use super::pack::{Shared, transpose};
 use super::wgrad::WeightGrad;
 use super::{MatMul, MatMulShape};
 use crate::exec::cpu::pool::Pool;
-use crate::graph::op::{ConvGeom, Layout};
+use crate::graph::op::ConvGeom;
 
 /// Which of the three partial derivatives of the trilinear form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub struct Conv {
 enum Way {
     Gather(Gather),
     Fold(Fold),
+    Grouped(Grouped),
     WeightGrad(WeightGrad),
     /// The data gradient of a kernel as large as its input: a product with weights `[o, taps, c]`.
     Flat {
@@ -47,31 +49,12 @@ impl Conv {
 
     /// Plans for a given instruction set.
     pub fn with_isa(g: &ConvGeom, role: Role, isa: Isa) -> Conv {
-        assert!(g.input.len() <= 3, "at most three spatial axes");
-        let spatial: usize = g.input.iter().product();
-        assert!(g.layout == Layout::ChannelsLast || spatial == 1, "the layout pass made images channels last");
-        let dims = |v: &[usize], fill: usize| -> Dims {
-            let mut d = [fill; 3];
-            d[3 - v.len()..].copy_from_slice(v);
-            d
-        };
-        let geometry = Geometry {
-            n: g.n,
-            c: g.c,
-            o: g.o,
-            groups: g.groups,
-            input: dims(&g.input, 1),
-            kernel: dims(&g.kernel, 1),
-            output: dims(&g.output, 1),
-            stride: dims(&g.stride, 1),
-            pad: dims(&g.pad, 0),
-            dilation: dims(&g.dilation, 1),
-        };
+        let geometry = Geometry::of(g);
         let [x, w, y] = [g.x_shape(), g.w_shape(), g.y_shape()].map(|s| s.iter().product::<usize>());
         let (lens, way) = match role {
             Role::Forward => ([x, w, y], Way::image(geometry, isa, true)),
             Role::DataGrad => ([y, w, x], Way::image(geometry, isa, false)),
-            Role::WeightGrad => ([x, y, w], Way::WeightGrad(WeightGrad::new(geometry, isa))),
+            Role::WeightGrad => ([x, y, w], Way::weight(geometry, isa)),
         };
         Conv { lens, way }
     }
@@ -86,6 +69,7 @@ impl Conv {
         match &self.way {
             Way::Gather(w) => w.scratch_len(threads),
             Way::Fold(w) => w.scratch_len(threads),
+            Way::Grouped(w) => w.scratch_len(threads),
             Way::WeightGrad(w) => w.scratch_len(threads),
             Way::Flat { product, .. } => self.lens[1] + product.scratch_len(threads),
         }
@@ -96,6 +80,7 @@ impl Conv {
         match &self.way {
             Way::Gather(w) => w.tasks(),
             Way::Fold(w) => w.tasks(),
+            Way::Grouped(w) => w.tasks(),
             Way::WeightGrad(w) => w.tasks(),
             Way::Flat { product, .. } => product.tasks(),
         }
@@ -124,6 +109,7 @@ impl Conv {
             match &self.way {
                 Way::Gather(w) => w.run(pool, a, b, to, scratch, epilogue),
                 Way::Fold(w) => w.run(pool, a, b, to, scratch, epilogue),
+                Way::Grouped(w) => w.run(pool, a, b, to, scratch, epilogue),
                 Way::WeightGrad(w) => w.run(pool, a, b, to, scratch, epilogue),
                 Way::Flat { g, product } => {
                     let (w, scratch) = scratch.split_at_mut(self.lens[1]);
@@ -148,10 +134,22 @@ impl Way {
             let product = MatMul::with_isa(MatMulShape::dense(1, g.n, g.taps() * g.c, g.o), isa);
             return Way::Flat { g, product };
         }
-        if Fold::pays(&g, forward, isa) {
+        let folds = Fold::pays(&g, forward, isa);
+        let role = if forward { Role::Forward } else { Role::DataGrad };
+        if let Some(grouped) = Grouped::plan(&g, role, folds, isa) {
+            return Way::Grouped(grouped);
+        }
+        if folds {
             return Way::Fold(Fold::new(&g, forward, isa));
         }
         Way::Gather(if forward { Gather::forward(&g, isa) } else { Gather::data_grad(&g, isa) })
+    }
+
+    fn weight(g: Geometry, isa: Isa) -> Way {
+        match Grouped::plan(&g, Role::WeightGrad, false, isa) {
+            Some(grouped) => Way::Grouped(grouped),
+            None => Way::WeightGrad(WeightGrad::new(g, isa)),
+        }
     }
 }
 

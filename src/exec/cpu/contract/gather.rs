@@ -10,6 +10,7 @@ use super::lanes::{Isa, KC, LDA, Lanes, MAX_ROWS};
 use super::pack::{Panels, Shared, copy, part, transpose, zero};
 use super::{Block, Epilogue};
 use crate::exec::cpu::pool::Pool;
+use crate::graph::op::{ConvGeom, Layout};
 
 /// Three spatial extents; lower ranks have ones in front.
 pub(super) type Dims = [usize; 3];
@@ -30,6 +31,30 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
+    /// Lower ranks get axes of extent 1 in front.
+    pub fn of(g: &ConvGeom) -> Geometry {
+        assert!(g.input.len() <= 3, "at most three spatial axes");
+        let spatial: usize = g.input.iter().product();
+        assert!(g.layout == Layout::ChannelsLast || spatial == 1, "the layout pass made images channels last");
+        let dims = |v: &[usize], fill: usize| -> Dims {
+            let mut d = [fill; 3];
+            d[3 - v.len()..].copy_from_slice(v);
+            d
+        };
+        Geometry {
+            n: g.n,
+            c: g.c,
+            o: g.o,
+            groups: g.groups,
+            input: dims(&g.input, 1),
+            kernel: dims(&g.kernel, 1),
+            output: dims(&g.output, 1),
+            stride: dims(&g.stride, 1),
+            pad: dims(&g.pad, 0),
+            dilation: dims(&g.dilation, 1),
+        }
+    }
+
     /// Kernel positions.
     pub fn taps(&self) -> usize {
         self.kernel.iter().product()
@@ -132,29 +157,49 @@ impl Gather {
     /// The gradient with respect to x.
     pub fn data_grad(g: &Geometry, isa: Isa) -> Gather {
         let (cg, og) = g.group();
-        let offsets = |d: usize, phase: usize| -> Vec<(usize, isize)> {
-            let s = g.stride[d] as isize;
-            let mut all: Vec<_> = (0..g.kernel[d])
-                .filter_map(|k| {
-                    let v = (phase + g.pad[d]) as isize - (k * g.dilation[d]) as isize;
-                    (v.rem_euclid(s) == 0).then(|| (k, v.div_euclid(s)))
-                })
-                .collect();
-            all.sort_by_key(|&(_, off)| off);
-            all
-        };
         let mut phases = vec![];
         for z in 0..g.stride[0].min(g.input[0]) {
             for y in 0..g.stride[1].min(g.input[1]) {
                 for x in 0..g.stride[2].min(g.input[2]) {
                     let at = [z, y, x];
                     let grid = [0, 1, 2].map(|d| (g.input[d] - at[d]).div_ceil(g.stride[d]));
-                    let taps = [offsets(0, z), offsets(1, y), offsets(2, x)];
+                    let taps = [Self::grad_taps(g, 0, z), Self::grad_taps(g, 1, y), Self::grad_taps(g, 2, x)];
                     phases.push(Phase::new(g, og, at, grid, &taps));
                 }
             }
         }
         Gather::new(g, isa, false, g.output, (g.o, og), g.input, (g.c, cg), [1; 3], g.stride, phases)
+    }
+
+    /// The gradient with respect to x where a pixel of x is a group of neighbours of a line: `g.input` and `g.c` count
+    /// groups, and w is `[c, o, kernel…]`. `stride` is that of the two outer axes; on a line, group i reads `g.kernel`
+    /// pixels of y from `i · step + first` on.
+    pub fn data_grad_of_groups(g: &Geometry, step: usize, first: isize, isa: Isa) -> Gather {
+        let stride = [g.stride[0], g.stride[1], 1];
+        let line: Vec<_> = (0..g.kernel[2]).map(|k| (k, first + k as isize)).collect();
+        let mut phases = vec![];
+        for z in 0..stride[0].min(g.input[0]) {
+            for y in 0..stride[1].min(g.input[1]) {
+                let at = [z, y, 0];
+                let grid = [0, 1, 2].map(|d| (g.input[d] - at[d]).div_ceil(stride[d]));
+                let taps = [Self::grad_taps(g, 0, z), Self::grad_taps(g, 1, y), line.clone()];
+                phases.push(Phase::new(g, g.o, at, grid, &taps));
+            }
+        }
+        Gather::new(g, isa, true, g.output, (g.o, g.o), g.input, (g.c, g.c), [1, 1, step], stride, phases)
+    }
+
+    /// Taps of a data gradient along axis `d` in one of its phases: kernel position, source offset.
+    fn grad_taps(g: &Geometry, d: usize, phase: usize) -> Vec<(usize, isize)> {
+        let s = g.stride[d] as isize;
+        let mut all: Vec<_> = (0..g.kernel[d])
+            .filter_map(|k| {
+                let v = (phase + g.pad[d]) as isize - (k * g.dilation[d]) as isize;
+                (v.rem_euclid(s) == 0).then(|| (k, v.div_euclid(s)))
+            })
+            .collect();
+        all.sort_by_key(|&(_, off)| off);
+        all
     }
 
     fn new(

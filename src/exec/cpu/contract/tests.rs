@@ -1,5 +1,7 @@
 //! Every way of computing a contraction against loops in f64.
 
+use super::gather::Geometry;
+use super::grouped::Grouped;
 use super::*;
 use crate::exec::cpu::pool::Pool;
 use crate::graph::op::{ConvGeom, Layout};
@@ -244,6 +246,65 @@ fn rectangles_and_uneven_residues() {
             check_conv(&geometry(n, c, o, 1, &axes).unwrap(), &pools, &mut rng);
         }
     }
+}
+
+/// All groups that fit, whatever pays.
+#[test]
+fn grouped_pixels() {
+    let mut rng = Rng(13);
+    let pools = pools();
+    let mut seen = 0;
+    let axes = |i: usize| match i {
+        0 => vec![[6, 3, 1, 1, 1], [12, 3, 1, 1, 1]],
+        1 => vec![[7, 3, 2, 1, 1], [12, 3, 2, 1, 1]],
+        2 => vec![[5, 4, 2, 1, 1], [16, 4, 2, 1, 1]],
+        3 => vec![[30, 5, 3, 2, 1]],
+        4 => vec![[3, 1, 1, 0, 1], [9, 2, 3, 0, 1]],
+        5 => vec![[2, 2, 1, 1, 1], [4, 3, 2, 1, 1], [12, 3, 2, 2, 2]],
+        6 => vec![[28, 3, 2, 1, 1]],
+        _ => vec![[4, 1, 1, 0, 1], [8, 1, 2, 0, 1]],
+    };
+    for i in 0..8 {
+        for (n, c, o) in [(1, 1, 1), (2, 3, 2), (7, 2, 3), (3, 9, 1), (2, 5, 7)] {
+            let g = geometry(n, c, o, 1, &axes(i)).unwrap();
+            for role in [Role::Forward, Role::DataGrad, Role::WeightGrad] {
+                let conv = Conv::new(&g, role);
+                let [a, b, to] = conv.lens();
+                let (a, b) = (rng.values(a), rng.values(b));
+                let wanted = naive(&g, role, &a, &b);
+                let k = (g.flops() as usize / to.max(1)).max(1);
+                for isa in Isa::available() {
+                    for plan in Grouped::all(&Geometry::of(&g), role, isa) {
+                        seen += 1;
+                        let what = format!("{role:?} {isa:?} {} {g:?}", plan.pixels());
+                        let mut first: Option<Vec<f32>> = None;
+                        for pool in &pools {
+                            let mut scratch = vec![f32::NAN; plan.scratch_len(pool.threads())];
+                            let mut c = vec![f32::NAN; to];
+                            // SAFETY: the operands are as long as the geometry says.
+                            unsafe { plan.run(pool, &a, &b, &mut c, &mut scratch, None) };
+                            close(&c, &wanted, k, &what);
+                            assert!(first.get_or_insert_with(|| c.clone()) == &c, "{what}: depends on the threads");
+                        }
+                        let doubled: Vec<f64> = wanted.iter().map(|v| 2.0 * v + 1.0).collect();
+                        let cols = match role {
+                            Role::Forward => g.o,
+                            Role::DataGrad => g.c,
+                            Role::WeightGrad => to / g.o,
+                        };
+                        let hook = Hook::new(to, cols);
+                        let mut scratch = vec![f32::NAN; plan.scratch_len(2)];
+                        let mut c = vec![f32::NAN; to];
+                        // SAFETY: as above.
+                        unsafe { plan.run(&pools[1], &a, &b, &mut c, &mut scratch, Some(&|b| hook.call(b))) };
+                        close(&c, &doubled, k, &what);
+                        hook.check(&what);
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 500, "{seen} plans");
 }
 
 fn strides(rng: &mut Rng, rows: usize, cols: usize) -> Strides {

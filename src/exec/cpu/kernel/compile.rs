@@ -11,6 +11,8 @@ use crate::graph::{DType, NodeId};
 const CHUNK: usize = 16 * 1024;
 /// Most chunks of a kernel.
 const MAX_CHUNKS: usize = 64;
+/// Shortest row of neighbours that costs no more for being short.
+const LINE: usize = 64;
 /// Words of tiles that a thread should have at hand: most of an L1 cache.
 const L1_WORDS: usize = 7 * 1024;
 
@@ -124,12 +126,9 @@ fn cut(body: &Body, tensors: &Tensors) -> (usize, usize) {
     if want == 1 {
         return (0, domain[0].max(1));
     }
-    let price = |l: usize| -> Option<u64> {
-        let n = domain[l];
-        let chunks = n.min(want);
-        if n < 2 {
-            return None;
-        }
+    // Neighbours that are worked on together if this loop is cut into so many.
+    let row = |l: usize, chunks: usize| domain[l + 1..].iter().product::<usize>() * domain[l].div_ceil(chunks);
+    let price = |l: usize, chunks: usize| -> Option<u64> {
         let mut price = 0u64;
         for s in &body.sinks {
             if let Sink::Reduce { node, combine, axes, .. } = s
@@ -145,12 +144,18 @@ fn cut(body: &Body, tensors: &Tensors) -> (usize, usize) {
         if l + 1 == domain.len() && domain.len() > 1 {
             price += elements as u64 / 4;
         }
+        if l > 0 {
+            price += elements as u64 * (LINE / row(l, chunks).max(1)) as u64 / 2;
+        }
         Some(price)
     };
-    let best = (0..domain.len()).filter_map(|l| price(l).map(|p| (p, l))).min();
-    let Some((_, l)) = best else { return (0, domain[0].max(1)) };
+    // Fewer parts of a sum are added up sooner.
+    let counts = [want, want.min(32), want.min(16)];
+    let cuts = (0..domain.len()).filter(|&l| domain[l] > 1).flat_map(|l| counts.map(|n| (l, n.min(domain[l]))));
+    let best = cuts.filter_map(|(l, chunks)| price(l, chunks).map(|p| (p, l, chunks))).min();
+    let Some((_, l, chunks)) = best else { return (0, domain[0].max(1)) };
     let n = domain[l];
-    let mut chunk = n.div_ceil(n.min(want));
+    let mut chunk = n.div_ceil(chunks);
     if l + 1 == domain.len() {
         chunk = chunk.next_multiple_of(64);
     }

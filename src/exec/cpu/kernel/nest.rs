@@ -9,15 +9,16 @@ pub(super) struct Nest {
     pub forms: Vec<Affine>,
     /// Bounds: for guards the extent, else 0.
     pub bounds: Vec<i64>,
-    /// Loops that are walked row by row, outermost first.
+    /// Loops that are walked row by row, outermost first. Neighbours along which every form moves evenly are one: its
+    /// innermost stands for them.
     rows: Vec<usize>,
-    /// Extents of these (that of the tiled loop is set by each tile).
+    /// Extents of these (without that of the tiled loop, which is set by each tile).
     extents: Vec<usize>,
     /// Elements of a run for one index of the tiled loop.
     run: usize,
     /// Whether the tiled loop is part of the run.
     run_tiled: bool,
-    /// Whether the first row loop is the tiled one.
+    /// Whether the tiled loop is part of the first row loop.
     row_tiled: bool,
     /// For each form, how far it moves from element to element in a run.
     pub steps: Vec<i64>,
@@ -48,15 +49,37 @@ impl Nest {
             }
         }
         let run_tiled = rank > tiled && start == tiled;
-        let rows: Vec<usize> = (tiled..start).filter(|&l| l == tiled || extents[l] != 1).collect();
+        let (mut rows, mut counts): (Vec<usize>, Vec<usize>) = (vec![], vec![]);
+        for l in (tiled..start).rev().filter(|&l| l == tiled || extents[l] != 1) {
+            let extent = if l == tiled { 1 } else { extents[l] };
+            match (rows.last(), counts.last_mut()) {
+                (Some(&inner), Some(n)) if forms.iter().all(|f| f.coef[l] == f.coef[inner] * *n as i64) => {
+                    *n *= extent
+                }
+                _ => {
+                    rows.push(l);
+                    counts.push(extent);
+                }
+            }
+        }
+        rows.reverse();
+        counts.reverse();
         let row_tiled = !rows.is_empty();
-        let extents = rows.iter().map(|&l| extents[l]).collect();
-        Self { forms, bounds, rows, extents, run, run_tiled, row_tiled, steps }
+        Self { forms, bounds, rows, extents: counts, run, run_tiled, row_tiled, steps }
     }
 
     /// Whether the tile is one run along which form 0 moves by `step`.
     pub fn is_run(&self, step: i64) -> bool {
         self.rows.is_empty() && self.steps.first() == Some(&step)
+    }
+
+    fn extent(&self, k: usize, count: usize) -> usize {
+        if k == 0 && self.row_tiled { count * self.extents[0] } else { self.extents[k] }
+    }
+
+    /// How far a form moves from row to row of a block.
+    pub fn row_step(&self, form: usize) -> i64 {
+        self.rows.last().map_or(0, |&l| self.forms[form].coef[l])
     }
 
     /// If form 0 goes over the same run of neighbours in every row: length of the run, rows, form 0's value.
@@ -66,8 +89,7 @@ impl Nest {
         if self.rows.is_empty() || self.steps[0] != 1 || self.rows.iter().any(|&l| f.coef[l] != 0) {
             return None;
         }
-        let rows = if self.row_tiled { count } else { self.extents[0] };
-        let rows = rows * self.extents[1..].iter().product::<usize>();
+        let rows = (0..self.rows.len()).map(|k| self.extent(k, count)).product();
         let at = f.offset + f.coef.iter().zip(index).map(|(c, i)| c * i).sum::<i64>();
         Some((self.run, rows, at))
     }
@@ -77,44 +99,60 @@ impl Nest {
     #[inline]
     pub fn walk(&self, count: usize, index: &[i64], at: &mut [i64], mut row: impl FnMut(usize, usize, &[i64])) {
         let n = self.forms.len();
+        let (at, moving) = at.split_at_mut(n);
+        self.blocks(count, index, at, |e, rows, run, at| {
+            let moving = &mut moving[..n];
+            moving.copy_from_slice(at);
+            for i in 0..rows {
+                row(e + i * run, run, moving);
+                for (k, m) in moving.iter_mut().enumerate() {
+                    *m += self.row_step(k);
+                }
+            }
+        });
+    }
+
+    /// As [`Nest::walk`], but for whole blocks of rows: `block(first element, rows, elements of a row, forms' values at
+    /// the first row)`; from row to row they move by [`Nest::row_step`]. `at` is scratch for the forms.
+    #[inline]
+    pub fn blocks(
+        &self,
+        count: usize,
+        index: &[i64],
+        at: &mut [i64],
+        mut block: impl FnMut(usize, usize, usize, &[i64]),
+    ) {
+        let n = self.forms.len();
+        let at = &mut at[..n];
         for (a, f) in at.iter_mut().zip(&self.forms) {
             *a = f.offset + f.coef.iter().zip(index).map(|(c, i)| c * i).sum::<i64>();
         }
         let run = if self.run_tiled { self.run * count } else { self.run };
-        let extent = |k: usize| if k == 0 && self.row_tiled { count } else { self.extents[k] };
-        match self.rows.len() {
-            0 => row(0, run, &at[..n]),
-            1 => {
-                for i in 0..extent(0) {
-                    row(i * run, run, &at[..n]);
-                    for k in 0..n {
-                        at[k] += self.forms[k].coef[self.rows[0]];
-                    }
+        let Some(outer) = self.rows.len().checked_sub(1) else {
+            block(0, 1, run, at);
+            return;
+        };
+        let rows = self.extent(outer, count);
+        let mut counter = [0usize; 16];
+        let mut done = 0;
+        'all: loop {
+            block(done, rows, run, at);
+            done += rows * run;
+            for d in (0..outer).rev() {
+                counter[d] += 1;
+                let l = self.rows[d];
+                for k in 0..n {
+                    at[k] += self.forms[k].coef[l];
                 }
-            }
-            rows => {
-                let mut counter = [0usize; 16];
-                let mut done = 0;
-                'all: loop {
-                    row(done, run, &at[..n]);
-                    done += run;
-                    for d in (0..rows).rev() {
-                        counter[d] += 1;
-                        let l = self.rows[d];
-                        for k in 0..n {
-                            at[k] += self.forms[k].coef[l];
-                        }
-                        if counter[d] < extent(d) {
-                            continue 'all;
-                        }
-                        for k in 0..n {
-                            at[k] -= self.forms[k].coef[l] * extent(d) as i64;
-                        }
-                        counter[d] = 0;
-                    }
-                    break;
+                if counter[d] < self.extent(d, count) {
+                    continue 'all;
                 }
+                for k in 0..n {
+                    at[k] -= self.forms[k].coef[l] * self.extent(d, count) as i64;
+                }
+                counter[d] = 0;
             }
+            break;
         }
     }
 

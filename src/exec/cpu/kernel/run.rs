@@ -1,6 +1,6 @@
 //! Runs a kernel's chunks.
 
-use super::super::lanes::{Lanes, noise};
+use super::super::lanes::{Lanes, SHORT, noise};
 use super::{Buf, Kernel, Step, Variant};
 use crate::exec::cpu::pool::Pool;
 use crate::fuse::Combine;
@@ -271,22 +271,31 @@ impl Walk<'_> {
                         pointers[*to as usize] = self.tables.at(*buf, offset);
                     }
                     Step::Lanes(insts) => (self.lanes.exec)(insts, pointers, n),
+                    Step::Fill { to, buf, nest } if nest.forms.len() == 1 => {
+                        let to = pointers[*to as usize];
+                        let steps = [nest.row_step(0) as isize, nest.steps[0] as isize];
+                        nest.blocks(count, index, at, |e, rows, run, at| {
+                            let (to, from) = (to.add(e), self.tables.at(*buf, at[0]));
+                            if run <= SHORT && rows > 1 {
+                                (self.lanes.gather)(to, from, steps, rows, run);
+                                return;
+                            }
+                            for i in 0..rows {
+                                copy_run(to.add(i * run), from.offset(i as isize * steps[0]), nest.steps[0], run);
+                            }
+                        });
+                    }
                     Step::Fill { to, buf, nest } => {
                         let to = pointers[*to as usize];
-                        let guarded = nest.forms.len() > 1;
                         let step = nest.steps[0];
                         nest.walk(count, index, at, |e, run, at| {
                             let to = to.add(e);
-                            if guarded {
-                                let (lo, hi) = nest.inside(1, run, at);
-                                std::slice::from_raw_parts_mut(to, lo).fill(0);
-                                std::slice::from_raw_parts_mut(to.add(hi), run - hi).fill(0);
-                                if hi > lo {
-                                    let from = self.tables.at(*buf, at[0] + lo as i64 * step);
-                                    copy_run(to.add(lo), from, step, hi - lo);
-                                }
-                            } else {
-                                copy_run(to, self.tables.at(*buf, at[0]), step, run);
+                            let (lo, hi) = nest.inside(1, run, at);
+                            std::slice::from_raw_parts_mut(to, lo).fill(0);
+                            std::slice::from_raw_parts_mut(to.add(hi), run - hi).fill(0);
+                            if hi > lo {
+                                let from = self.tables.at(*buf, at[0] + lo as i64 * step);
+                                copy_run(to.add(lo), from, step, hi - lo);
                             }
                         });
                     }
@@ -332,16 +341,22 @@ impl Walk<'_> {
                     }
                     Step::Store { from, uniform, buf, nest } => {
                         let from = pointers[*from as usize].cast_const();
-                        let step = nest.steps[0];
-                        nest.walk(count, index, at, |e, run, at| {
+                        let steps = [nest.row_step(0) as isize, nest.steps[0] as isize];
+                        nest.blocks(count, index, at, |e, rows, run, at| {
                             let to = self.tables.at(*buf, at[0]);
-                            let from = from.add(if *uniform { 0 } else { e });
-                            if step == 1 {
-                                copy_run(to, from, i64::from(!uniform), run);
-                            } else {
-                                for i in 0..run {
-                                    *to.offset(i as isize * step as isize) =
-                                        *from.add(if *uniform { 0 } else { i });
+                            if !uniform && run <= SHORT && rows > 1 {
+                                (self.lanes.scatter)(to, steps, from.add(e), rows, run);
+                                return;
+                            }
+                            for i in 0..rows {
+                                let to = to.offset(i as isize * steps[0]);
+                                let from = from.add(if *uniform { 0 } else { e + i * run });
+                                if steps[1] == 1 {
+                                    copy_run(to, from, i64::from(!uniform), run);
+                                } else {
+                                    for k in 0..run {
+                                        *to.offset(k as isize * steps[1]) = *from.add(if *uniform { 0 } else { k });
+                                    }
                                 }
                             }
                         });
@@ -399,22 +414,33 @@ impl Walk<'_> {
                 && run <= STACK
             {
                 // Rows of a tile are added up by themselves first: two levels lose less than one long sum.
+                let from = from.cast::<f32>();
+                let to = base.offset(offset as isize).cast::<f32>();
+                if run <= SHORT {
+                    (self.lanes.stack)(to, from, rows, run);
+                    return;
+                }
                 let mut sums = [0.0f32; STACK];
                 let sums = &mut sums[..run];
-                let from = from.cast::<f32>();
-                if run < 8 {
-                    for i in 0..rows {
-                        for (k, s) in sums.iter_mut().enumerate() {
-                            *s += *from.add(i * run + k);
-                        }
-                    }
-                } else {
-                    for i in 0..rows {
-                        (self.lanes.add_to)(sums.as_mut_ptr(), from.add(i * run), run);
-                    }
+                for i in 0..rows {
+                    (self.lanes.add_to)(sums.as_mut_ptr(), from.add(i * run), run);
                 }
-                let to = base.offset(offset as isize).cast::<f32>();
                 (self.lanes.add_to)(to, sums.as_ptr(), run);
+                return;
+            }
+            if step == 0 && r.combine == Combine::Sum && !r.integer {
+                let row_step = nest.row_step(0) as isize;
+                nest.blocks(count, index, at, |e, rows, run, at| {
+                    let to = base.offset(at[0] as isize).cast::<f32>();
+                    let from = from.add(e).cast::<f32>();
+                    if run <= SHORT {
+                        (self.lanes.sum_rows)(to, row_step, from, rows, run);
+                        return;
+                    }
+                    for i in 0..rows {
+                        *to.offset(i as isize * row_step) += (self.lanes.sum)(from.add(i * run), run);
+                    }
+                });
                 return;
             }
             nest.walk(count, index, at, |e, run, at| {

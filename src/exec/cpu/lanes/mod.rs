@@ -4,8 +4,10 @@
 pub mod math;
 pub mod noise;
 mod ops;
+mod rows;
 
 pub use ops::{LaneInst, LaneOp};
+pub use rows::SHORT;
 
 use super::contract::Isa;
 use crate::graph::Dist;
@@ -27,6 +29,14 @@ pub struct Lanes {
     pub max_to: unsafe fn(*mut f32, *const f32, usize),
     /// Elements `e .. e + n` of a sample: `(dist, key, counter, sample, e, to, n)`.
     pub noise: unsafe fn(Dist, [u32; 2], u32, u32, usize, *mut u32, usize),
+    /// Many short rows from anywhere to one tile: `(to, from, [row step, step], rows, run)`; see `rows::gather`.
+    pub gather: unsafe fn(*mut u32, *const u32, [isize; 2], usize, usize),
+    /// The reverse: `(to, [row step, step], from, rows, run)`; see `rows::scatter`.
+    pub scatter: unsafe fn(*mut u32, [isize; 2], *const u32, usize, usize),
+    /// Adds the sum of each short row to a value of its own: `(to, row step, from, rows, run)`; see `rows::sum_rows`.
+    pub sum_rows: unsafe fn(*mut f32, isize, *const f32, usize, usize),
+    /// Adds short rows to one row: `(to, from, rows, run)`; see `rows::stack`.
+    pub stack: unsafe fn(*mut f32, *const f32, usize, usize),
 }
 
 #[inline(always)]
@@ -128,7 +138,28 @@ macro_rules! lanes {
                 // SAFETY: passed on to the caller.
                 unsafe { super::noise::fill::<$fma>(d, key, counter, s, e, to, n) }
             }
-            pub(super) const LANES: Lanes = Lanes { exec, sum, max, add_to, max_to, noise };
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn gather(to: *mut u32, from: *const u32, steps: [isize; 2], rows: usize, run: usize) {
+                // SAFETY: passed on to the caller.
+                unsafe { super::rows::gather(to, from, steps, rows, run) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn scatter(to: *mut u32, steps: [isize; 2], from: *const u32, rows: usize, run: usize) {
+                // SAFETY: passed on to the caller.
+                unsafe { super::rows::scatter(to, steps, from, rows, run) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn sum_rows(to: *mut f32, row_step: isize, from: *const f32, rows: usize, run: usize) {
+                // SAFETY: passed on to the caller.
+                unsafe { super::rows::sum_rows(to, row_step, from, rows, run) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn stack(to: *mut f32, from: *const f32, rows: usize, run: usize) {
+                // SAFETY: passed on to the caller.
+                unsafe { super::rows::stack(to, from, rows, run) }
+            }
+            pub(super) const LANES: Lanes =
+                Lanes { exec, sum, max, add_to, max_to, noise, gather, scatter, sum_rows, stack };
         }
     };
 }

@@ -17,7 +17,7 @@ const SOURCE: usize = 320 << 10;
 
 impl Gather {
     /// Whether the weights stream.
-    pub(super) fn streams(&self) -> bool {
+    pub(in super::super) fn streams(&self) -> bool {
         let source = self.n * self.src.iter().product::<usize>() * self.src_c;
         self.groups == 1
             && self.n >= 6
