@@ -4,7 +4,9 @@
 use crate::cuda::emulate::{Binary, Call, Region, decode, encode, prefix};
 use crate::cuda::nvrtc;
 use crate::cuda::text::parts;
-use ganc::codegen::cuda::{Arch, Arg, KERNEL, Module, PLAN, generate};
+use ganc::codegen::cuda::contract::tiles::choices;
+use ganc::codegen::cuda::contract::tuning::Tuning;
+use ganc::codegen::cuda::{Arch, Arg, KERNEL, Module, PLAN, generate_tuned};
 use ganc::fuse::{
     Affine, Body, Cluster, Clusters, IndexMap, Kind, Lower, Operand, Product, Sink, Work, domain_of, map_of,
 };
@@ -76,9 +78,14 @@ impl Case {
 
     /// The program.
     fn module(&self, arch: Arch) -> Module {
+        self.tuned(arch, &Tuning::default())
+    }
+
+    /// The program with tiles that somebody chose.
+    fn tuned(&self, arch: Arch, tuning: &Tuning) -> Module {
         let stored = self.graph.ids().map(|n| is_leaf(&self.graph, n) || n == self.product).collect();
         let clusters = Clusters { clusters: vec![self.cluster()], stored, refusals: vec![] };
-        generate(&self.graph, &ganc::plan::plan(&self.graph, clusters, PLAN), arch)
+        generate_tuned(&self.graph, &ganc::plan::plan(&self.graph, clusters, PLAN), arch, tuning)
     }
 
     /// Values of the inputs: reproducible, rounded to their types, of either sign.
@@ -102,8 +109,12 @@ impl Case {
 /// Runs cases on the CPU, every second one with threads in random order, and compares them with the oracle.
 fn check(cases: &[Case], arch: Arch) {
     let modules: Vec<Module> = cases.iter().map(|c| c.module(arch)).collect();
-    let binary = Binary::new(&modules.iter().collect::<Vec<_>>());
-    for (i, (case, module)) in cases.iter().zip(&modules).enumerate() {
+    check_modules(&cases.iter().zip(&modules).collect::<Vec<_>>());
+}
+
+fn check_modules(cases: &[(&Case, &Module)]) {
+    let binary = Binary::new(&cases.iter().map(|c| c.1).collect::<Vec<_>>());
+    for (i, &(case, module)) in cases.iter().enumerate() {
         let (g, env) = (&case.graph, case.env());
         let mut places: BTreeMap<NodeId, usize> = BTreeMap::new();
         let mut regions: Vec<Region> = vec![];
@@ -292,6 +303,43 @@ fn tf32_products_have_tensor_cores() {
         assert!(text.contains("ganc_multiply<ganc_math_tf32, Shape>"), "{}", case.name);
     }
     check(&cases, Arch::Sm90a);
+}
+
+/// Whatever was measured to be the fastest is right: every tile once, with one part or with the most.
+#[test]
+fn every_way_to_cut_a_product() {
+    let geom = geometry([2, 24, 40, 1], &[[9, 3, 1, 1, 1], [8, 4, 2, 1, 1]], Layout::ChannelsLast);
+    let tf32 = in_tf32(&matmul(DType::F32, [33, 600, 31], TURNS[1]));
+    let all = [
+        (matmul(DType::F32, [33, 600, 31], TURNS[0]), Arch::Sm80),
+        (tf32, Arch::Sm80),
+        (conv(DType::Bf16, &geom, Role::WeightGrad), Arch::Sm90a),
+        (matmul(DType::F16, [65, 520, 72], TURNS[2]), Arch::Sm90a),
+        // One column, and one row: the narrowest tiles.
+        (matmul(DType::F32, [33, 300, 1], TURNS[3]), Arch::Sm80),
+        (matmul(DType::F32, [1, 300, 33], TURNS[0]), Arch::Sm80),
+    ];
+    let mut modules = vec![];
+    for (case, arch) in &all {
+        let shape = case.module(*arch).products[0].shape;
+        let mut seen = vec![];
+        let ways = choices(shape.math, *arch, shape.size, true, shape.access);
+        for (i, (choice, _)) in ways.iter().enumerate() {
+            let last = ways.get(i + 1).is_none_or(|next| next.0.tile != choice.tile);
+            // Of the parts of every second tile the most, of the others none.
+            let wanted = if seen.len() % 2 == 0 { choice.parts == 1 } else { choice.parts > 1 || last };
+            if wanted && !seen.contains(&choice.tile) {
+                seen.push(choice.tile);
+                let mut tuning = Tuning::default();
+                tuning.set(&shape, choice);
+                let module = case.tuned(*arch, &tuning);
+                assert_eq!(module.products[0].choice, *choice, "{}: {shape}", case.name);
+                modules.push((case, module));
+            }
+        }
+        assert!(seen.len() >= 5, "{}: {} tiles", case.name, seen.len());
+    }
+    check_modules(&modules.iter().map(|m| (m.0, &m.1)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -493,7 +541,7 @@ extern \"C\" __global__ void __launch_bounds__(32) matrices(unsigned* to) {{
 }}
 "
     );
-    let binary = Binary::new(&[&Module { text, launches: vec![], scratch: 0 }]);
+    let binary = Binary::new(&[&Module { text, launches: vec![], scratch: 0, products: vec![] }]);
     let call = |name: &str, count: usize| Call {
         kernel: prefix(0) + name,
         grid: [1; 3],

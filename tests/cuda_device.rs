@@ -4,7 +4,8 @@
 //! the oracle's definitions, from the bytes at the addresses that it is given. So a wrong address, element type, order,
 //! copy or missing wait shows as a wrong number, without hardware and without CUDA.
 
-use ganc::codegen::cuda::{Arch, Arg, Launch, Module};
+use ganc::codegen::cuda::contract::tuning::Tuning;
+use ganc::codegen::cuda::{Arch, Arg, Launch, Module, generate_tuned};
 use ganc::exec::cuda::CudaError;
 use ganc::exec::cuda::device::{About, Address, Captured, Device, Event, Extents, Kernel, Param, Pinned, Queue};
 use ganc::fuse::{Cluster, base};
@@ -27,12 +28,13 @@ const SCRATCH: usize = 1000;
 
 /// A module of one launch a cluster: what it reads, what it writes, a place in scratch, and its number. Clusters of odd
 /// number have a second launch, which checks that the first has left its number in scratch.
-pub fn lower(graph: &Graph, plan: &Plan, _: Arch) -> Module {
+pub fn lower(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -> Module {
     let clusters = &plan.clusters.clusters;
     let text = LOWERED.with_borrow_mut(|l| {
         l.push((graph.clone(), clusters.clone()));
         (l.len() - 1).to_string()
     });
+    let products = generate_tuned(graph, plan, arch, tuning).products;
     let mut launches = vec![];
     for (i, c) in clusters.iter().enumerate() {
         let mut args: Vec<Arg> = c.reads.iter().chain(&c.writes).map(|n| Arg::Node(*n)).collect();
@@ -51,7 +53,7 @@ pub fn lower(graph: &Graph, plan: &Plan, _: Arch) -> Module {
             launches.push(launch("check".into(), vec![scratch, Arg::U32(i as u32)]));
         }
     }
-    Module { text, launches, scratch: SCRATCH }
+    Module { text, launches, scratch: SCRATCH, products }
 }
 
 #[derive(Clone, Debug)]

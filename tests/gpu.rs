@@ -4,7 +4,7 @@ use crate::cuda_runtime::{check, folder, train};
 use crate::examples;
 use crate::random::{ALL, Allow, build, fixed_decisions};
 use crate::support::{compile_as, repo};
-use ganc::codegen::cuda::generate;
+use ganc::codegen::cuda::generate_tuned;
 use ganc::exec::cpu::{CpuExecutor, CpuOptions};
 use ganc::exec::cuda::{Cache, CudaExecutor, CudaOptions, Search, probe};
 use ganc::exec::oracle::Oracle;
@@ -15,7 +15,7 @@ use std::fs;
 fn device(test: &str, options: CudaOptions) -> Option<CudaExecutor> {
     let cache = Cache::from_environment(|t| println!("gpu: {t}"));
     match probe(0, &Search::from_environment(), cache) {
-        Ok(found) => Some(CudaExecutor::new(Box::new(found.gpu), generate, options)),
+        Ok(found) => Some(CudaExecutor::new(Box::new(found.gpu), generate_tuned, options)),
         Err(e) => {
             println!("gpu: {test}: skipped, {e}");
             None

@@ -3,7 +3,7 @@
 use super::describe::thousands;
 use super::progress::number;
 use super::{Failure, SpecArgs, compile};
-use crate::codegen::cuda::generate;
+use crate::codegen::cuda::generate_tuned;
 use crate::exec::Executor;
 use crate::exec::cpu::{CpuExecutor, CpuOptions};
 use crate::exec::cuda::outline;
@@ -29,7 +29,7 @@ fn target(args: &CheckArgs) -> Result<Option<&'static Peaks>, Failure> {
 
 /// What an iteration would be on a device: facts of its program, and a prediction that says that it is one.
 fn predict(graph: &Graph, name: &str, device: &Peaks) -> Result<String, Failure> {
-    let o = outline(graph, generate, device).map_err(|e| Failure::Message(e.to_string()))?;
+    let o = outline(graph, generate_tuned, device).map_err(|e| Failure::Message(e.to_string()))?;
     let mib = |n: usize| number(n as f64 / 1048576.0);
     let p = &o.prediction;
     Ok(format!(

@@ -1,7 +1,8 @@
 //! `--device`: the executor that a command runs on.
 
 use super::{DeviceArgs, Failure};
-use crate::codegen::cuda::generate;
+use crate::codegen::cuda::contract::tuning::Tuning;
+use crate::codegen::cuda::generate_tuned;
 use crate::exec::any::AnyExecutor;
 use crate::exec::cpu::{CpuExecutor, CpuOptions};
 use crate::exec::cuda::{Cache, CudaError, CudaExecutor, CudaOptions, Search, probe};
@@ -49,7 +50,24 @@ fn cuda(index: usize, args: &DeviceArgs, profile: bool) -> Result<CudaExecutor, 
     let found = probe(index, &Search::from_environment(), Cache::from_environment(warn))?;
     let overlap = std::env::var_os("GANC_CUDA_OVERLAP").is_none_or(|v| v != "0");
     let options = CudaOptions { fuse: !args.no_fuse, profile, overlap, ..CudaOptions::default() };
-    Ok(CudaExecutor::new(Box::new(found.gpu), generate, options))
+    let mut exec = CudaExecutor::new(Box::new(found.gpu), generate_tuned, options);
+    exec.tune(measured(&exec.about().name));
+    Ok(exec)
+}
+
+/// Tiles that `ganc tune` measured on devices of this name; none if `GANC_CUDA_TILES=0`.
+fn measured(device: &str) -> Tuning {
+    if std::env::var_os("GANC_CUDA_TILES").is_some_and(|v| v == "0") {
+        return Tuning::default();
+    }
+    let path = Cache::from_environment(warn).measured(device);
+    let text = path.and_then(|p| std::fs::read_to_string(p).ok());
+    text.map_or_else(Tuning::default, |t| Tuning::parse(&t))
+}
+
+/// The file that [`measured`] reads, written anew.
+pub(super) fn keep_measured(device: &str, text: &str) -> std::io::Result<std::path::PathBuf> {
+    Cache::from_environment(warn).keep_measured(device, text)
 }
 
 /// The executor that `--device` asks for, made before a run makes its folder; it measures each launch if `profile`.

@@ -1,8 +1,10 @@
 //! What kernels are gathered in while a plan is walked: texts, launches, scratch.
 
+use super::contract::tiles::Choice;
+use super::contract::tuning::{Shape, Tuning};
 use super::ir::{Function, Kind, Var};
 use super::print::print;
-use super::{Arch, Arg, KERNEL, Launch, Module, PRELUDE, verify};
+use super::{Arch, Arg, Cut, KERNEL, Launch, Module, PRELUDE, verify};
 use crate::fuse::{Cluster, label};
 use crate::graph::{Graph, NodeId};
 use crate::plan::{Place, Plan};
@@ -19,8 +21,11 @@ pub struct Emit<'a> {
     pub plan: &'a Plan,
     /// What the text is for.
     pub arch: Arch,
+    /// What is known of tiles.
+    pub tuning: &'a Tuning,
     /// Index of the cluster that is worked on.
     pub cluster: usize,
+    products: Vec<Cut>,
     names: BTreeMap<String, usize>,
     known: BTreeMap<String, String>,
     preludes: Vec<&'static str>,
@@ -31,12 +36,14 @@ pub struct Emit<'a> {
 }
 
 impl<'a> Emit<'a> {
-    pub(super) fn new(graph: &'a Graph, plan: &'a Plan, arch: Arch) -> Self {
+    pub(super) fn new(graph: &'a Graph, plan: &'a Plan, arch: Arch, tuning: &'a Tuning) -> Self {
         Self {
             graph,
             plan,
             arch,
+            tuning,
             cluster: 0,
+            products: vec![],
             names: BTreeMap::new(),
             known: BTreeMap::new(),
             preludes: vec![PRELUDE],
@@ -86,6 +93,11 @@ impl<'a> Emit<'a> {
         }
     }
 
+    /// Notes how the present cluster's product is cut.
+    pub fn cut(&mut self, shape: Shape, choice: Choice) {
+        self.products.push(Cut { cluster: self.cluster, shape, choice });
+    }
+
     /// Adds a launch.
     pub fn launch(&mut self, kernel: String, grid: [u32; 3], threads: usize, shared: usize, args: Vec<Arg>) {
         let block = [threads as u32, 1, 1];
@@ -114,7 +126,7 @@ impl<'a> Emit<'a> {
 
     pub(super) fn finish(self) -> Module {
         let text = self.preludes.concat() + &self.texts.concat();
-        Module { text, launches: self.launches, scratch: self.scratch }
+        Module { text, launches: self.launches, scratch: self.scratch, products: self.products }
     }
 }
 

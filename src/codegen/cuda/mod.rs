@@ -23,6 +23,8 @@ pub mod verify;
 use crate::fuse::{Sink, Work};
 use crate::graph::{DType, Graph, NodeId};
 use crate::plan::{Plan, PlanOptions};
+use contract::tiles::Choice;
+use contract::tuning::{Shape, Tuning};
 use emit::Emit;
 
 /// What the text of every kernel may use; it stands before all of them.
@@ -74,6 +76,17 @@ pub struct Launch {
     pub args: Vec<Arg>,
 }
 
+/// How a cluster's product is cut into tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Index of the cluster in the plan.
+    pub cluster: usize,
+    /// What is computed.
+    pub shape: Shape,
+    /// By which tile, in how many parts.
+    pub choice: Choice,
+}
+
 /// All that a runtime needs beside the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
@@ -83,11 +96,18 @@ pub struct Module {
     pub launches: Vec<Launch>,
     /// Bytes of scratch (256-byte aligned) that launches share.
     pub scratch: usize,
+    /// Products that are cut into tiles.
+    pub products: Vec<Cut>,
 }
 
 /// The text and launches of a plan; `graph` is the one (after layout) that the plan was made of.
 pub fn generate(graph: &Graph, plan: &Plan, arch: Arch) -> Module {
-    let mut emit = Emit::new(graph, plan, arch);
+    generate_tuned(graph, plan, arch, &Tuning::default())
+}
+
+/// As [`generate`], with tiles that were measured.
+pub fn generate_tuned(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -> Module {
+    let mut emit = Emit::new(graph, plan, arch, tuning);
     let clusters = &plan.clusters.clusters;
     let mut i = 0;
     while i < clusters.len() {

@@ -71,7 +71,7 @@ impl Cache {
     /// Keeps an entry. A folder that cannot be written costs time, not the run: it is told once.
     pub fn put(&self, key: &str, content: &[u8]) {
         let (Some(folder), Some(path)) = (&self.folder, self.path(key)) else { return };
-        if let Err(e) = write(folder, &path, content)
+        if let Err(e) = write(folder, &path, &[&Sha256::digest(content), content])
             && !self.warned.swap(true, Ordering::Relaxed)
         {
             (self.warn)(&format!(
@@ -80,6 +80,20 @@ impl Cache {
                 folder.display()
             ));
         }
+    }
+
+    /// The file of what was measured on devices of this name, where the cache has a folder.
+    pub fn measured(&self, device: &str) -> Option<PathBuf> {
+        let name: String = device.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        self.folder.as_ref().map(|f| f.join(format!("tiles-{name}.txt")))
+    }
+
+    /// Keeps what was measured on devices of this name, in a file that appears as a whole; its path.
+    pub fn keep_measured(&self, device: &str, text: &str) -> std::io::Result<PathBuf> {
+        let none = || std::io::Error::other("none of GANC_CACHE, XDG_CACHE_HOME and HOME is set");
+        let (folder, path) = (self.folder.as_ref().ok_or_else(none)?, self.measured(device).ok_or_else(none)?);
+        write(folder, &path, &[text.as_bytes()])?;
+        Ok(path)
     }
 
     /// The entry, or what `compile` gives, which is kept.
@@ -93,14 +107,13 @@ impl Cache {
     }
 }
 
-fn write(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+fn write(folder: &Path, path: &Path, content: &[&[u8]]) -> std::io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     fs::create_dir_all(folder)?;
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
     let part = folder.join(format!("{}-{n}.part", std::process::id()));
     let written = fs::File::create_new(&part).and_then(|mut file| {
-        file.write_all(&Sha256::digest(content))?;
-        file.write_all(content)?;
+        content.iter().try_for_each(|c| file.write_all(c))?;
         fs::rename(&part, path)
     });
     if written.is_err() {
@@ -145,6 +158,18 @@ mod tests {
         }
         // Nothing but the entry stays behind.
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_measured_is_a_text_of_its_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().join("new")), silent);
+        let path = cache.keep_measured("NVIDIA H200 / 2", "a = b\n").unwrap();
+        assert_eq!(Some(&path), cache.measured("NVIDIA H200 / 2").as_ref());
+        assert!(path.ends_with("new/tiles-NVIDIA-H200---2.txt"), "{}", path.display());
+        assert_eq!(fs::read_to_string(path).unwrap(), "a = b\n");
+        let none = Cache::new(None, silent).keep_measured("x", "").unwrap_err().to_string();
+        assert!(none.contains("GANC_CACHE"), "{none}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub use probe::{Found, probe};
 pub use program::Program;
 
 use super::{ExecError, Executor};
+use crate::codegen::cuda::contract::tuning::Tuning;
 use crate::codegen::cuda::{Arch, Module, PLAN};
 use crate::fuse::{self, FuseOptions};
 use crate::graph::{Graph, HostTensor, Name, Op, Type};
@@ -38,8 +39,8 @@ use program::{ALIGN, Layout, Outcome, Places, Stage, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How plans become text: [`crate::codegen::cuda::generate`], but for tests.
-pub type Lower = fn(&Graph, &Plan, Arch) -> Module;
+/// How plans become text: [`crate::codegen::cuda::generate_tuned`], but for tests.
+pub type Lower = fn(&Graph, &Plan, Arch, &Tuning) -> Module;
 
 /// How to compile and run.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +83,7 @@ pub struct CudaExecutor {
     device: Box<dyn Device>,
     options: CudaOptions,
     lower: Lower,
+    tuning: Tuning,
     names: BTreeMap<String, usize>,
     tensors: Vec<Persistent>,
     /// Memory that all programs share, and its size.
@@ -126,7 +128,7 @@ pub struct Outline {
 /// Plans a graph for a device of the table and writes its program, as the executor would.
 pub fn outline(graph: &Graph, lower: Lower, device: &roofline::Peaks) -> Result<Outline, ExecError> {
     let (graph, plan) = planned(graph, true, true, PLAN)?;
-    let module = lower(&graph, &plan, device.arch);
+    let module = lower(&graph, &plan, device.arch, &Tuning::default());
     program::verify(&module, &plan).map_err(ExecError::Bug)?;
     let layout = Layout::new(program::inputs(&graph).1, plan.arena, module.scratch);
     Ok(Outline {
@@ -146,6 +148,7 @@ impl CudaExecutor {
             device,
             options,
             lower,
+            tuning: Tuning::default(),
             names: BTreeMap::new(),
             tensors: vec![],
             workspace: (0, 0),
@@ -159,6 +162,16 @@ impl CudaExecutor {
     /// What is known of its device.
     pub fn about(&self) -> &device::About {
         self.device.about()
+    }
+
+    /// What is known of tiles, for programs that are compiled from now on.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// Compiles with these tiles from now on.
+    pub fn tune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
     }
 
     /// Memory for a tensor; the caller waits for work that uses the old one.
@@ -209,7 +222,7 @@ impl CudaExecutor {
         options: PlanOptions,
     ) -> Result<Program, ExecError> {
         let (graph, plan) = planned(graph, fuse, simplify, options)?;
-        let module = (self.lower)(&graph, &plan, self.about().arch);
+        let module = (self.lower)(&graph, &plan, self.about().arch, &self.tuning);
         program::verify(&module, &plan).map_err(ExecError::Bug)?;
 
         let (inputs, input_bytes) = program::inputs(&graph);

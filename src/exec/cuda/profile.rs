@@ -3,6 +3,8 @@
 use super::device::Event;
 use super::program::{Places, Step};
 use super::{CudaError, CudaExecutor, Program, convert, roofline};
+use crate::codegen::cuda::contract::tiles::Choice;
+use crate::codegen::cuda::contract::tuning::Shape;
 use crate::codegen::cuda::{Arg, PLAN};
 use crate::exec::nonfinite::Search;
 use crate::exec::profile::{Line, Profile};
@@ -91,6 +93,13 @@ impl Program {
         }
         let Some(&n) = self.plan.clusters.clusters[cluster].writes.first() else { return cluster };
         launches.iter().find(|l| l.args.contains(&Arg::Node(n))).map_or(cluster, |l| l.cluster)
+    }
+
+    /// Products, how they are cut, and the shortest time of each in nanoseconds, with what surrounds it (packing, parts);
+    /// 0 unless the executor profiles.
+    pub fn products(&self) -> Vec<(Shape, Choice, f64)> {
+        let time = |c: usize| self.spent.get(c).map(|s| s.1).filter(|t| t.is_finite()).unwrap_or(0.0);
+        self.module.products.iter().map(|p| (p.shape, p.choice, time(p.cluster))).collect()
     }
 
     /// Forgets what was measured.

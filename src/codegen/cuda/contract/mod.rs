@@ -15,12 +15,14 @@
 //! - Sums are in f32. f32 operands are multiplied in f32, 16-bit ones by `mma.sync` (m16n8k16), tf32 ones by m16n8k8;
 //!   on Hopper large products of 16-bit operands by `wgmma` (groups of four warps) from swizzled tiles. TMA is not used:
 //!   a convolution's operand is gathered, 16 bytes at a time.
-//! - Which tile suits a product is decided by clocks that were read off an H200 ([`tiles`]).
+//! - Which tile suits a product is decided by clocks that were read off an H200 ([`tiles`]), or by what was measured on
+//!   the device at hand ([`tuning`]).
 
 mod emit;
 pub mod space;
 mod sums;
 pub mod tiles;
+pub mod tuning;
 pub mod view;
 
 use super::emit::Emit;
@@ -31,7 +33,8 @@ use crate::graph::{DType, Graph, Unary};
 use emit::Writer;
 use space::{Group, Problem};
 use sums::Sums;
-use tiles::{Math, Size, choose};
+use tiles::{Math, Size};
+use tuning::Shape;
 use view::View;
 
 /// What kernels of products use; it stands before all of them, after [`super::PRELUDE`].
@@ -93,13 +96,14 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
         // Sums of nothing are for loops of their own.
         return sums.is_empty();
     }
-    let arch = emit.arch;
-    let choice = choose(math, arch, size, true, Writer { emit, math }.accesses(&problem));
+    let shape = Shape { math, size, access: Writer { emit, math }.accesses(&problem) };
+    let choice = emit.tuning.choice(&shape, emit.arch);
     let suits = choice.whole() && sums.suits(&choice.tile, choice.tiles(size), size.blocks);
     if !sums.is_empty() && !suits {
         return false;
     }
     emit.require(PRELUDE);
+    emit.cut(shape, choice);
     Writer { emit, math }.product(&problem, (size, choice), job.node, follow, &sums);
     true
 }

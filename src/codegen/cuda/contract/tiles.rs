@@ -79,7 +79,7 @@ impl Math {
 }
 
 /// What a block computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tile {
     /// Rows of the result.
     pub m: usize,
@@ -235,7 +235,7 @@ const FEW: usize = 4;
 const NARROW: usize = 8;
 
 /// Extents of a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size {
     /// Number of independent products.
     pub blocks: usize,
@@ -271,7 +271,7 @@ impl Choice {
 }
 
 /// How an operand is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Access {
     /// Elements of one access.
     pub vector: usize,
@@ -295,10 +295,18 @@ impl Access {
     }
 }
 
-/// The tile that should be the fastest: the clocks of the busiest multiprocessor.
+/// The tile that should be the fastest.
 pub fn choose(math: Math, arch: Arch, size: Size, split: bool, access: [Access; 2]) -> Choice {
+    let all = choices(math, arch, size, split, access);
+    // The first of the fastest.
+    let best = all.into_iter().reduce(|best, c| if c.1 < best.1 { c } else { best });
+    best.map_or(Choice { tile: SIMT[0], parts: 1, last: false }, |b| b.0)
+}
+
+/// All ways to cut a product, with the clocks that the busiest multiprocessor should take.
+pub fn choices(math: Math, arch: Arch, size: Size, split: bool, access: [Access; 2]) -> Vec<(Choice, usize)> {
     let sms = processors(arch);
-    let mut best: Option<(Choice, usize)> = None;
+    let mut all = vec![];
     for tile in math.tiles(arch) {
         let tiles = size.blocks * size.m.div_ceil(tile.m) * size.n.div_ceil(tile.n);
         // Shared sums are for products whose blocks all run at once; the narrowest tiles read too much of wide ones.
@@ -335,15 +343,12 @@ pub fn choose(math: Math, arch: Arch, size: Size, split: bool, access: [Access; 
         // A part is worth its own block if it is at least four stages long, or 128 elements.
         let shortest = if tile.shares > 1 { (128 / tile.k).max(1) } else { 4 };
         let most = if split { (sms * tile.least / tiles.max(1)).min(steps / shortest).max(1) } else { 1 };
-        let halves = std::iter::successors(Some(most), |&p| (p > 2).then_some(p / 2));
+        let halves = std::iter::successors((most > 1).then_some(most), |&p| (p > 2).then_some(p / 2));
         for parts in std::iter::once(1).chain(halves) {
-            let c = clocks(parts);
-            if best.is_none_or(|b| c < b.1) {
-                best = Some((Choice { tile, parts, last: parts > 1 && gathered(parts) }, c));
-            }
+            all.push((Choice { tile, parts, last: parts > 1 && gathered(parts) }, clocks(parts)));
         }
     }
-    best.map_or(Choice { tile: SIMT[0], parts: 1, last: false }, |b| b.0)
+    all
 }
 
 #[cfg(test)]
