@@ -289,7 +289,7 @@ fn consts_may_have_names_of_functions() {
 fn commands_refuse_bad_input() {
     let dir = tempfile::tempdir().expect("a folder");
     let none = dir.path().join("none.gan");
-    for command in ["run", "check", "expand", "describe", "fmt", "dump", "bench", "sample"] {
+    for command in ["run", "check", "expand", "describe", "fmt", "dump", "bench", "tune", "sample"] {
         let message = refused(&[command, s(&none)]);
         assert!(message.contains("none.gan") || message.contains("run.json"), "{command}: {message}");
     }
@@ -301,6 +301,8 @@ fn commands_refuse_bad_input() {
     assert!(refused(&["run", ring, "--threads", "0"]).contains("--threads"));
     assert!(refused(&["run", ring, "--device", "tpu"]).contains("tpu"));
     assert!(refused(&["run", ring, "--only", "stage9"]).contains("stage9"));
+    assert!(refused(&["tune", ring, "--device", "cpu"]).contains("measures kernels on an NVIDIA GPU"));
+    assert!(refused(&["tune", ring, "--candidates", "0"]).contains("--candidates"));
     assert!(refused(&["explain", "E9999"]).contains("E9999"));
     assert!(refused(&["dump", ring, "--stage", "soul"]).contains("soul"));
     let full = dir.path().join("full");

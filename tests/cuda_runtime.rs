@@ -4,6 +4,7 @@ use crate::cuda_device::{Fake, lower};
 use crate::executors::{host, rounded};
 use crate::random::{ALL, Allow, build, fixed_decisions};
 use crate::support::{compile_file, repo};
+use ganc::codegen::cuda::contract::tuning::{Tuning, search};
 use ganc::exec::Executor;
 use ganc::exec::cpu::{CpuExecutor, CpuOptions};
 use ganc::exec::cuda::{CudaExecutor, CudaOptions};
@@ -85,6 +86,48 @@ fn halves_and_truths_travel_as_they_are() {
     assert_eq!(out[0].1, HostTensor::f32([3], vec![third, 2.0, 0.5]));
     assert_eq!(out[1].1, HostTensor::f32([3], vec![third, -4.0, 0.5]));
     assert_eq!(out[2].1, b);
+}
+
+/// Programs are compiled with the tiles that the executor was given, and what they took is known of each product.
+#[test]
+fn tiles_come_from_the_table_and_their_times_go_to_the_search() {
+    let mut g = Graph::new();
+    let (x, y) = (g.input("x", Type::f32([33, 40])), g.input("y", Type::f32([40, 31])));
+    let z = g.matmul(x, y);
+    let v = g.input("w", Type::f32([31, 7]));
+    let w = g.matmul(z, v);
+    g.output("z", z);
+    g.output("w", w);
+    let values = |r: usize, c: usize| HostTensor::f32([r, c], (0..r * c).map(|i| (i % 5) as f32 - 2.0).collect());
+    let inputs = [("x", values(33, 40)), ("y", values(40, 31)), ("w", values(31, 7))];
+    let refs: Vec<(&str, &HostTensor)> = inputs.iter().map(|(n, t)| (*n, t)).collect();
+    let mut exec = executor(&Fake::new(PLENTY), CudaOptions { profile: true, ..CudaOptions::default() });
+    let mut results = vec![];
+    let mut rounds = 0;
+    let found = search(&Tuning::default(), exec.about().arch, 3, false, |tuning| {
+        rounds += 1;
+        exec.tune(tuning.clone());
+        let mut p = exec.compile(&g)?;
+        for _ in 0..2 {
+            results.push(exec.run(&mut p, &refs)?);
+        }
+        for (shape, choice, nanos) in p.products() {
+            assert_eq!(choice, tuning.choice(&shape, exec.about().arch));
+            assert!(nanos > 0.0);
+        }
+        Ok::<_, ganc::exec::ExecError>(p.products())
+    })
+    .unwrap();
+    assert_eq!((found.len(), rounds), (2, 4), "{found:?}");
+    assert!(found.iter().all(|f| f.tried == 3), "{found:?}");
+    assert!(results.iter().all(|r| *r == results[0]));
+    // What is known is not measured again.
+    let mut known = Tuning::default();
+    found.iter().for_each(|f| known.set(&f.shape, &f.best.0));
+    exec.tune(known.clone());
+    let products = exec.compile(&g).unwrap().products();
+    let again = search(&known, exec.about().arch, 3, false, |_| Ok::<_, ()>(products.clone()));
+    assert_eq!(again, Ok(vec![]));
 }
 
 /// A swap, a use of the old value after its update, an update in place, and a new tensor.

@@ -15,7 +15,7 @@
 #   PYTHON      a python3 with PyTorch   (default: python3)
 #   SANITIZER   compute-sanitizer        (default: that of PATH or CUDA_HOME)
 #   DEVICE      which device             (default: cuda:0)
-#   PARTS       which parts              (default: cold tests train sanitizer bench peers profile)
+#   PARTS       which parts              (default: cold tests train sanitizer bench peers profile; and tune)
 #   WORKLOADS   which workloads          (default: all six)
 #   LIMIT_S     seconds in all           (default: 540)
 #   CORES       checks at once           (default: the cores)
@@ -111,7 +111,7 @@ finish() {
     done
     grep '"status": "FAILED"' "$results"
     grep '"status": "skipped"' "$results"
-    for f in cold.jsonl bench.jsonl peers.jsonl; do
+    for f in cold.jsonl bench.jsonl peers.jsonl tuned.jsonl; do
       [ -s "$out/$f" ] && echo "$f:" && cat "$out/$f"
     done
   } >"$out/summary.txt"
@@ -266,7 +266,20 @@ for w in $usable; do
   fi
 done
 
-# 4. Where the time goes.
+# 4. Tiles that are measured: what they bring, in tuned.jsonl. Afterwards they are put away, for the parts that follow.
+if has tune; then
+  : >"$out/tuned.jsonl"
+  for w in $usable; do
+    for p in $precisions; do
+      check tune "$w $p" 120 "$ganc" tune "tests/bench/$w.gan" --precision "$p" --device "$device" &&
+        check tune "$w $p bench" 60 "$ganc" bench "tests/bench/$w.gan" --precision "$p" --device "$device" --json --repeat 7 --warmup 8 --steps "$(steps "$w")" &&
+        grep -h '^{' "$(file_of tune "$w $p bench")" >>"$out/tuned.jsonl"
+    done
+  done
+  mv "$GANC_CACHE"/tiles-*.txt "$out" 2>/dev/null
+fi
+
+# 5. Where the time goes.
 deadline=$((limit_s - 5))
 if has profile; then
   for w in $usable; do

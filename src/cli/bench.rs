@@ -4,14 +4,11 @@
 //! of four iterations' worth that is read before the clock starts.
 
 use super::progress::number;
-use super::{DeviceArgs, Failure, SpecArgs, compile, device};
-use crate::exec::Executor;
-use crate::exec::any::{AnyExecutor, AnyPending, AnyProgram};
-use crate::graph::{Graph, HostTensor, Node, Op};
-use crate::train::{driver, feed, key};
+use super::workload::Workload;
+use super::{DeviceArgs, Failure, SpecArgs, compile};
+use crate::graph::{Graph, Node, Op};
 use clap::Args;
 use serde_json::json;
-use std::collections::VecDeque;
 use std::time::Instant;
 
 #[derive(Args)]
@@ -36,9 +33,6 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     json: bool,
 }
-
-/// Iterations' worth of real batches in the pool.
-const POOL: u64 = 4;
 
 /// Bytes that the program itself takes before it holds any tensor, read off an x86-64 Linux build.
 const PROGRAM: usize = 10 << 20;
@@ -72,72 +66,30 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         return Err(Failure::Message("--repeat and --steps must be at least 1".into()));
     }
     let began = Instant::now();
-    let front = compile::front(&args.spec)?;
-    let compiled = compile::graphs(&front)?;
-    let data = compile::open_data(&front, &compiled)?;
-    let train =
-        compiled.trains.first().ok_or_else(|| Failure::Message("the spec has no `train` to time".into()))?;
-    let mut exec = device::executor(&args.device, args.profile)?;
-    let wrong = |e: crate::train::RunError| compile::refused(&front.sources, &e.diagnostics(None));
-    for reset in [None, Some(0)] {
-        driver::initialise(&compiled, &mut exec, train.seed, reset).map_err(|e| wrong(e.into()))?;
-    }
-    let loaders = driver::loaders(train, &data).map_err(wrong)?;
-    driver::start(train, &mut exec, &loaders).map_err(wrong)?;
-    let it = &train.iterations[feed::variant(train, 1).map_err(wrong)?];
-    let mut counters = vec![0; train.lines.len()];
-    let mut pool = Vec::new();
-    for _ in 0..POOL {
-        pool.push(feed::batches(it, &loaders, &counters).map_err(wrong)?);
-        counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
-    }
-    let mut program = exec.compile(&it.graph).map_err(|e| wrong(e.into()))?;
-    let seed = HostTensor::u32([2], key(train.seed).to_vec());
-    let mut step = 0u64;
-    let mut begin = |exec: &mut AnyExecutor, program: &mut AnyProgram| -> Result<AnyPending, Failure> {
-        step += 1;
-        let count = HostTensor::u32([], vec![step as u32]);
-        let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
-        let batch = &pool[(step % POOL) as usize];
-        inputs.extend(it.inputs.iter().zip(batch).map(|(i, t)| (&*i.input, t)));
-        exec.start(program, &inputs).map_err(|e| wrong(e.into()))
-    };
-    // Iterations as a run issues them: a device works on some while its host prepares the next.
-    let mut iterate = |exec: &mut AnyExecutor, program: &mut AnyProgram, count: u64| -> Result<(), Failure> {
-        let mut waiting = VecDeque::new();
-        for i in 1..=count {
-            waiting.push_back(begin(exec, program)?);
-            let ahead = if i == count { 0 } else { exec.ahead() };
-            while waiting.len() > ahead {
-                if let Some(done) = waiting.pop_front() {
-                    exec.finish(done).map_err(|e| wrong(e.into()))?;
-                }
-            }
-        }
-        Ok(())
-    };
-    iterate(&mut exec, &mut program, 1)?;
+    let (mut work, mut exec) = Workload::open(&args.spec, &args.device, args.profile)?;
+    let mut program = work.compile(&mut exec)?;
+    work.iterate(&mut exec, &mut program, 1)?;
     let first = began.elapsed().as_secs_f64();
-    iterate(&mut exec, &mut program, args.warmup.saturating_sub(1))?;
+    work.iterate(&mut exec, &mut program, args.warmup.saturating_sub(1))?;
     program.reset_profile();
     let mut times = Vec::new();
     for _ in 0..args.repeat {
         let t = Instant::now();
-        iterate(&mut exec, &mut program, args.steps)?;
+        work.iterate(&mut exec, &mut program, args.steps)?;
         times.push(t.elapsed().as_secs_f64() * 1e3 / args.steps as f64);
     }
     let profile = exec.profile(&program);
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
     let flops = products(program.graph());
-    let sets: usize = data.iter().map(|d| d.bytes()).sum();
-    let batches: usize = pool.iter().flatten().map(|t| t.ty().bytes()).sum();
-    let predicted =
-        (program.memory() + sets + batches + PROGRAM + NODE * it.graph.nodes().len()) as f64 / 1048576.0;
+    let [sets, batches] = work.data_bytes();
+    let nodes = work.iteration().graph.nodes().len();
+    let predicted = (program.memory() + sets + batches + PROGRAM + NODE * nodes) as f64 / 1048576.0;
+    let batch = work.train().batch;
     let rate = flops as f64 / median / 1e6;
     if args.json {
         let line = json!({
-            "workload": compile::stem(&args.spec.spec), "precision": args.spec.precision, "device": exec.place(), "threads": args.device.threads, "batch": train.batch,
+            "workload": compile::stem(&args.spec.spec), "precision": args.spec.precision, "device": exec.place(), "threads": args.device.threads, "batch": batch,
             "ms": median, "ms_min": times[0], "ms_max": times[times.len() - 1], "gflops": rate,
             "flops": flops, "peak_mib": peak_mib(), "predicted_mib": predicted, "first_step_s": first,
         });
@@ -152,7 +104,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
             number(times[0]),
             number(times[times.len() - 1]),
             number(rate),
-            train.batch,
+            batch,
         ));
         let peak = peak_mib().map_or("not known here".into(), |m| format!("{m:.0} MiB"));
         super::print(&format!(

@@ -19,6 +19,8 @@ mod progress;
 mod run;
 mod sample;
 mod tricks;
+mod tune;
+mod workload;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -58,6 +60,8 @@ enum Command {
     Interp(latents::interp::InterpArgs),
     /// Time training iterations of a spec
     Bench(bench::BenchArgs),
+    /// Measure ways to cut a spec's products on the GPU, and keep the fastest
+    Tune(tune::TuneArgs),
     /// All tricks, or a page on one: definition, paper, expansion, mistakes, cost
     Tricks(tricks::TricksArgs),
     /// Explain an error or warning code, such as E0301
@@ -178,6 +182,7 @@ fn command(args: impl Iterator<Item = OsString>) -> i32 {
         Command::Arith(a) => latents::arith::arith(&a),
         Command::Interp(a) => latents::interp::interp(&a),
         Command::Bench(a) => bench::bench(&a),
+        Command::Tune(a) => tune::tune(&a),
         Command::Tricks(a) => tricks::tricks(&a),
         Command::Explain(a) => explain::explain(&a),
     }));

@@ -4,6 +4,8 @@ use super::cpu::{self, CpuExecutor};
 use super::cuda::{self, CudaExecutor};
 use super::profile::Profile;
 use super::{ExecError, Executor};
+use crate::codegen::cuda::contract::tiles::Choice;
+use crate::codegen::cuda::contract::tuning::Shape;
 use crate::graph::{Graph, HostTensor, Name};
 use crate::plan::Plan;
 
@@ -46,6 +48,14 @@ impl AnyExecutor {
         }
     }
 
+    /// The NVIDIA device, if that is where it runs.
+    pub fn cuda(&mut self) -> Option<&mut CudaExecutor> {
+        match self {
+            AnyExecutor::Cpu(_) => None,
+            AnyExecutor::Cuda(e) => Some(e),
+        }
+    }
+
     /// What was measured of a program.
     pub fn profile(&self, program: &AnyProgram) -> Profile {
         match program {
@@ -61,6 +71,14 @@ impl AnyProgram {
         match self {
             AnyProgram::Cpu(p) => p.reset_profile(),
             AnyProgram::Cuda(p) => p.reset_profile(),
+        }
+    }
+
+    /// Products that are cut into tiles, and what was measured of each; see [`cuda::Program::products`].
+    pub fn products(&self) -> Vec<(Shape, Choice, f64)> {
+        match self {
+            AnyProgram::Cpu(_) => vec![],
+            AnyProgram::Cuda(p) => p.products(),
         }
     }
 

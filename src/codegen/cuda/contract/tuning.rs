@@ -197,6 +197,25 @@ impl Search {
     }
 }
 
+/// Searches for the fastest ways to cut the products of a program: `measure` compiles it with these tiles, runs it, and
+/// says how each product was cut and how many nanoseconds it took. Shapes that `known` has are left as they are, unless
+/// `again`; of each other, the `most` best guesses are measured.
+pub fn search<E>(
+    known: &Tuning,
+    arch: Arch,
+    most: usize,
+    again: bool,
+    mut measure: impl FnMut(&Tuning) -> Result<Vec<(Shape, Choice, f64)>, E>,
+) -> Result<Vec<Found>, E> {
+    let shapes = measure(known)?.into_iter().map(|m| m.0);
+    let mut search = Search::new(shapes.filter(|s| again || !known.has(s)), arch, most);
+    while let Some(tuning) = search.next(known) {
+        let measured = measure(&tuning)?;
+        search.record(&measured);
+    }
+    Ok(search.found())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
