@@ -86,6 +86,7 @@ executors_agree! {
     dcgan "examples/dcgan.gan"
     lsgan "examples/lsgan.gan"
     mnist_classifier "examples/mnist_classifier.gan"
+    norms "examples/norms.gan"
     ring "examples/ring.gan"
     ring_tricks "examples/ring_tricks.gan"
     saddle_game "examples/saddle_game.gan"
