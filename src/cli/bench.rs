@@ -85,13 +85,18 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let loaders = driver::loaders(train, &data).map_err(wrong)?;
     driver::start(train, &mut exec, &loaders).map_err(wrong)?;
     let it = &train.iterations[feed::variant(train, 1).map_err(wrong)?];
+    let mut program = exec.compile(&it.graph).map_err(|e| wrong(e.into()))?;
+    // As in a run: what the device holds is not sent.
+    let mut resident = feed::Resident::default();
+    let names = |set: usize| compiled.data[set].name.clone();
+    resident.ask(&mut exec, train, it, &loaders, &names).map_err(|e| wrong(e.into()))?;
+    resident.feed(&mut exec, &mut program, train, it, &loaders).map_err(|e| wrong(e.into()))?;
     let mut counters = vec![0; train.lines.len()];
     let mut pool = Vec::new();
     for _ in 0..POOL {
-        pool.push(feed::batches(it, &loaders, &counters).map_err(wrong)?);
+        pool.push(resident.prepare(train, it, &loaders, &counters));
         counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
     }
-    let mut program = exec.compile(&it.graph).map_err(|e| wrong(e.into()))?;
     let seed = HostTensor::u32([2], key(train.seed).to_vec());
     let mut step = 0u64;
     let mut begin = |exec: &mut AnyExecutor, program: &mut AnyProgram| -> Result<AnyPending, Failure> {
@@ -99,7 +104,8 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         let count = HostTensor::u32([], vec![step as u32]);
         let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
         let batch = &pool[(step % POOL) as usize];
-        inputs.extend(it.inputs.iter().zip(batch).map(|(i, t)| (&*i.input, t)));
+        let given = resident.given(exec, program, it, &loaders, batch);
+        inputs.extend(given.iter().map(|(name, t)| (*name, &**t)));
         exec.start(program, &inputs).map_err(|e| wrong(e.into()))
     };
     // Iterations as a run issues them: a device works on some while its host prepares the next.
@@ -131,7 +137,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let median = times[times.len() / 2];
     let flops = products(program.graph());
     let sets: usize = data.iter().map(|d| d.bytes()).sum();
-    let batches: usize = pool.iter().flatten().map(|t| t.ty().bytes()).sum();
+    let batches: usize = pool.iter().flatten().map(feed::Fed::bytes).sum();
     let predicted =
         (program.memory() + sets + batches + PROGRAM + NODE * it.graph.nodes().len()) as f64 / 1048576.0;
     let rate = flops as f64 / median / 1e6;

@@ -8,6 +8,7 @@
 pub mod body;
 pub mod contract;
 pub mod emit;
+pub mod held;
 pub mod ir;
 mod map;
 mod nest;
