@@ -12,6 +12,7 @@ pub mod held;
 pub mod ir;
 mod map;
 mod nest;
+mod packs;
 pub mod print;
 mod product;
 mod reduce;
@@ -48,7 +49,7 @@ pub enum Arch {
 }
 
 /// What a launch passes to its kernel, in the order of the kernel's parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arg {
     /// Address of a stored node (its place in the plan).
     Node(NodeId),
@@ -120,5 +121,6 @@ pub fn generate(graph: &Graph, plan: &Plan, arch: Arch) -> Module {
         }
         i += 1;
     }
+    emit.emit_packs();
     emit.finish()
 }
