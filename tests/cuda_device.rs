@@ -2,7 +2,8 @@
 //!
 //! Its programs are not text but clusters: a kernel computes what its cluster writes from what its cluster reads, by
 //! the oracle's definitions, from the bytes at the addresses that it is given. So a wrong address, element type, order,
-//! copy or missing wait shows as a wrong number, without hardware and without CUDA.
+//! copy or missing wait shows as a wrong number, without hardware and without CUDA. The kernels that make minibatches of
+//! rows in device memory are written anew here.
 
 use ganc::codegen::cuda::contract::tuning::Tuning;
 use ganc::codegen::cuda::{Arch, Arg, Launch, Module, generate_tuned};
@@ -22,6 +23,9 @@ thread_local! {
     /// Programs that were lowered: a text is a number of this list.
     static LOWERED: RefCell<Vec<(Graph, Vec<Cluster>)>> = const { RefCell::new(vec![]) };
 }
+
+/// The program of kernels that make batches of held rows.
+const HELD: usize = usize::MAX;
 
 /// Bytes of scratch that the programs pretend to need.
 const SCRATCH: usize = 1000;
@@ -58,7 +62,7 @@ pub fn lower(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -> Module 
 
 #[derive(Clone, Debug)]
 enum Task {
-    Launch(usize, Vec<Param>),
+    Launch(usize, Vec<Param>, Extents),
     Copy { from: Address, to: Address, bytes: usize },
     Upload { from: usize, bytes: usize, to: Address },
     Download { from: Address, bytes: usize, to: usize },
@@ -82,6 +86,8 @@ struct State {
     /// Launches until one fails.
     fuse: Option<usize>,
     log: Vec<&'static str>,
+    /// Bytes of each upload.
+    sent: Vec<usize>,
 }
 
 /// See the module documentation. Clones are the same device.
@@ -119,6 +125,11 @@ impl Fake {
     /// Bytes of device memory that are taken.
     pub fn taken(&self) -> u64 {
         self.state.borrow().blocks.values().map(|b| b.len() as u64).sum()
+    }
+
+    /// Bytes of each upload so far.
+    pub fn sent(&self) -> Vec<usize> {
+        self.state.borrow().sent.clone()
     }
 
     /// Blocks of pinned memory.
@@ -162,8 +173,56 @@ impl State {
         self.at(address, bytes.len()).copy_from_slice(&bytes);
     }
 
-    fn kernel(&mut self, kernel: usize, params: &[Param]) {
+    /// A kernel that makes a batch of held rows, from the words that it is given.
+    fn held(&mut self, name: &str, params: &[Param], extents: Extents) {
+        let (mut at, mut numbers) = (vec![], vec![]);
+        for p in params {
+            match p {
+                Param::Address(a) => at.push(*a),
+                Param::U32(n) => numbers.push(*n as usize),
+            }
+        }
+        let bytes = name == "ganc_held_bytes";
+        assert_eq!((at.len(), extents.block), (if bytes { 5 } else { 4 }, [256, 1, 1]), "{name}");
+        let [index, rows, batch] = at[at.len() - 3..] else { panic!("{params:?}") };
+        let (planes, part, line, samples) = match (name, &numbers[..]) {
+            ("ganc_held_numbers", &[samples]) => {
+                assert_eq!(extents.grid, [samples.div_ceil(256) as u32, 1, 1]);
+                (1, 1, 1, samples)
+            }
+            (_, &[planes, part, line]) => {
+                assert_eq!(extents.grid[1] as usize, part.div_ceil(2048));
+                (planes, part, line, extents.grid[0] as usize / planes)
+            }
+            other => panic!("{other:?}"),
+        };
+        let word = |s: &mut Self, at: Address| u32::from_le_bytes(s.at(at, 4).try_into().unwrap());
+        for sample in 0..samples {
+            let row = word(self, rows + 4 * sample as Address);
+            for plane in 0..planes {
+                let number = (row & 0x7fff_ffff) as usize * planes + plane;
+                let stored = if index == 0 { number } else { word(self, index + 4 * number as Address) as usize };
+                for e in 0..part {
+                    let turned = e / line * line + (line - 1 - e % line);
+                    let from = stored * part + if row >> 31 == 1 { turned } else { e };
+                    let v = if bytes {
+                        let b = self.at(at[0] + from as Address, 1)[0];
+                        word(self, at[1] + 4 * Address::from(b))
+                    } else {
+                        word(self, at[0] + 4 * from as Address)
+                    };
+                    let to = batch + 4 * ((sample * planes + plane) * part + e) as Address;
+                    self.at(to, 4).copy_from_slice(&v.to_le_bytes());
+                }
+            }
+        }
+    }
+
+    fn kernel(&mut self, kernel: usize, params: &[Param], extents: Extents) {
         let (program, name) = self.kernels[kernel].clone();
+        if program == HELD {
+            return self.held(&name, params, extents);
+        }
         let [.., Param::Address(scratch), Param::U32(number)] = params else { panic!("{params:?}") };
         if name == "check" {
             let found = self.at(*scratch, 4).to_vec();
@@ -194,7 +253,7 @@ impl State {
 
     fn run(&mut self, task: Task) {
         match task {
-            Task::Launch(kernel, params) => self.kernel(kernel, &params),
+            Task::Launch(kernel, params, extents) => self.kernel(kernel, &params, extents),
             Task::Copy { from, to, bytes } => {
                 let moved = self.at(from, bytes).to_vec();
                 self.at(to, bytes).copy_from_slice(&moved);
@@ -321,7 +380,7 @@ impl Device for Fake {
     fn load(&self, text: &str, kernels: &[(String, u32)]) -> Result<Vec<Kernel>, CudaError> {
         let mut s = self.state.borrow_mut();
         s.log.push("load");
-        let program = text.parse().expect("a number");
+        let program = if text.contains("ganc_held_bytes") { HELD } else { text.parse().expect("a number") };
         let mut loaded = vec![];
         for (name, shared) in kernels {
             if let Some(i) = name.strip_prefix("cluster") {
@@ -341,8 +400,8 @@ impl Device for Fake {
             return Err(CudaError::Call { device: self.about.name.clone(), call: "cuLaunchKernel", what });
         }
         s.fuse = s.fuse.map(|n| n - 1);
-        assert_eq!(extents.block, [32, 1, 1]);
-        s.give(Queue::Work, Task::Launch(kernel.0, params.to_vec()));
+        assert!(s.kernels[kernel.0].0 == HELD || extents.block == [32, 1, 1]);
+        s.give(Queue::Work, Task::Launch(kernel.0, params.to_vec(), extents));
         Ok(())
     }
 
@@ -355,6 +414,7 @@ impl Device for Fake {
         assert!(bytes <= from.len());
         let mut s = self.state.borrow_mut();
         s.log.push(if queue == Queue::Upload { "upload ahead" } else { "upload" });
+        s.sent.push(bytes);
         s.give(queue, Task::Upload { from: from.as_ptr() as usize, bytes, to });
         Ok(())
     }

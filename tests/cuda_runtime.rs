@@ -337,7 +337,8 @@ fn a_profile_adds_up_launches_by_cluster() {
 pub struct Notes {
     /// Step and losses by player.
     pub losses: Vec<(u64, Vec<(String, f64)>)>,
-    notes: Vec<String>,
+    /// Other lines.
+    pub notes: Vec<String>,
 }
 
 impl Ui for Notes {

@@ -8,6 +8,7 @@ mod cli_latents;
 mod cli_tricks;
 mod cuda;
 mod cuda_contract;
+mod cuda_data;
 mod cuda_device;
 mod cuda_probe;
 mod cuda_runtime;

@@ -1,6 +1,7 @@
 //! `ganc check`
 
 use super::describe::thousands;
+use super::inputs::Ways;
 use super::progress::number;
 use super::{Failure, SpecArgs, compile};
 use crate::codegen::cuda::generate_tuned;
@@ -27,22 +28,25 @@ fn target(args: &CheckArgs) -> Result<Option<&'static Peaks>, Failure> {
     roofline::target(name).map(Some).ok_or_else(unknown)
 }
 
-/// What an iteration would be on a device: facts of its program, and a prediction that says that it is one.
-fn predict(graph: &Graph, name: &str, device: &Peaks) -> Result<String, Failure> {
+/// What an iteration would be on a device that holds this many bytes of data: facts of its program, and a prediction
+/// that says that it is one.
+fn predict(graph: &Graph, name: &str, device: &Peaks, data: usize) -> Result<String, Failure> {
     let o = outline(graph, generate_tuned, device).map_err(|e| Failure::Message(e.to_string()))?;
     let mib = |n: usize| number(n as f64 / 1048576.0);
     let p = &o.prediction;
     Ok(format!(
-        "  {name}: {} kernels, {} launches, {} GFLOP, {} MiB moved; memory {} MiB (values {}, parameters and state {})\n  \
+        "  {name}: {} kernels, {} launches, {} GFLOP, {} MiB moved; memory {} MiB (values {}, parameters and state {}, \
+         data {})\n  \
          predicted for an {}, from its maker's peak figures, not measured: {} ms an iteration at least ({} ms of work, \
          {} ms between launches)\n",
         o.kernels,
         o.launches,
         number(p.flops as f64 / 1e9),
         number(p.bytes as f64 / 1048576.0),
-        mib(o.memory),
+        mib(o.memory + data),
         mib(o.values),
         mib(o.persistent),
+        mib(data),
         device.name,
         number(1e3 * p.seconds()),
         number(1e3 * p.work),
@@ -92,6 +96,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
         compiled.networks.len(),
         thousands(trained)
     ));
+    let ways = if device.is_some() { Some(Ways::of(&compiled, &front.sources)?) } else { None };
     for train in &compiled.trains {
         for it in &train.iterations {
             let c = cost(&it.graph)?;
@@ -112,7 +117,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
                 number(c.persistent as f64 / 1048576.0),
             ));
             if let (Some(device), Some(name)) = (device, &args.target) {
-                super::print(&predict(&it.graph, name, device)?);
+                super::print(&predict(&it.graph, name, device, ways.as_ref().map_or(0, |w| w.held(train, it)))?);
             }
         }
     }

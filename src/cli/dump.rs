@@ -1,5 +1,6 @@
 //! `ganc dump --stage …`
 
+use super::inputs::Ways;
 use super::{Failure, SpecArgs, compile};
 use crate::codegen::cuda::{self, Arch};
 use crate::exec::Executor;
@@ -78,6 +79,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let compiled = compile::graphs(&front)?;
+    let ways = if args.stage == Stage::Plan { Some(Ways::of(&compiled, &front.sources)?) } else { None };
     for train in &compiled.trains {
         if let Some(it) = &train.start {
             super::print(&format!("; {} before the first iteration\n", train.name));
@@ -86,6 +88,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<(), Failure> {
         for it in &train.iterations {
             super::print(&format!("; {} iteration, batch {}, mask {:b}\n", train.name, train.batch, it.mask));
             super::print(&stage(args, &it.graph));
+            super::print(&ways.as_ref().map_or(String::new(), |w| w.lines(train, it)));
         }
     }
     Ok(())

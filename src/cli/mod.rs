@@ -13,6 +13,7 @@ mod dump;
 mod expand;
 mod explain;
 mod fmt;
+mod inputs;
 mod latents;
 mod opened;
 mod progress;

@@ -4,8 +4,8 @@ use super::compile::{self, Front};
 use super::{DeviceArgs, Failure, SpecArgs, device};
 use crate::build::program::{Compiled, Iteration, TrainProgram};
 use crate::data::{Dataset, Loader};
-use crate::exec::Executor;
 use crate::exec::any::{AnyExecutor, AnyPending, AnyProgram};
+use crate::exec::{ExecError, Executor};
 use crate::graph::HostTensor;
 use crate::train::{RunError, driver, feed, key};
 use std::collections::VecDeque;
@@ -21,7 +21,8 @@ pub(super) struct Workload {
     data: Vec<Arc<Dataset>>,
     loaders: Vec<Arc<Loader>>,
     variant: usize,
-    pool: Vec<feed::Batches>,
+    resident: feed::Resident,
+    pool: Vec<Vec<feed::Fed>>,
     seed: HostTensor,
     step: u64,
 }
@@ -43,7 +44,8 @@ impl Workload {
         let mut exec = device::executor(on, profile)?;
         let seed = HostTensor::u32([2], key(compiled.trains[0].seed).to_vec());
         let (loaders, pool) = (vec![], vec![]);
-        let mut work = Workload { front, compiled, data, loaders, variant: 0, pool, seed, step: 0 };
+        let resident = feed::Resident::default();
+        let mut work = Workload { front, compiled, data, loaders, variant: 0, resident, pool, seed, step: 0 };
         work.prepare(&mut exec).map_err(|e| work.wrong(e))?;
         Ok((work, exec))
     }
@@ -56,12 +58,6 @@ impl Workload {
         self.loaders = driver::loaders(train, &self.data)?;
         driver::start(train, exec, &self.loaders)?;
         self.variant = feed::variant(train, 1)?;
-        let it = &train.iterations[self.variant];
-        let mut counters = vec![0; train.lines.len()];
-        for _ in 0..POOL {
-            self.pool.push(feed::batches(it, &self.loaders, &counters)?);
-            counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
-        }
         Ok(())
     }
 
@@ -82,13 +78,28 @@ impl Workload {
 
     /// Bytes of the data sets and of the batches that are held.
     pub(super) fn data_bytes(&self) -> [usize; 2] {
-        let batches = self.pool.iter().flatten().map(|t| t.ty().bytes()).sum();
+        let batches = self.pool.iter().flatten().map(feed::Fed::bytes).sum();
         [self.data.iter().map(|d| d.bytes()).sum(), batches]
     }
 
-    /// Compiles the iteration.
-    pub(super) fn compile(&self, exec: &mut AnyExecutor) -> Result<AnyProgram, Failure> {
-        exec.compile(&self.iteration().graph).map_err(|e| self.wrong(e))
+    /// Compiles the iteration; as in a run, what the device can hold of the data is not sent.
+    pub(super) fn compile(&mut self, exec: &mut AnyExecutor) -> Result<AnyProgram, Failure> {
+        let program = exec.compile(&self.iteration().graph).map_err(|e| self.wrong(e))?;
+        self.feed(exec, program).map_err(|e| self.wrong(e))
+    }
+
+    fn feed(&mut self, exec: &mut AnyExecutor, mut program: AnyProgram) -> Result<AnyProgram, ExecError> {
+        let train = &self.compiled.trains[0];
+        let it = &train.iterations[self.variant];
+        let names = |set: usize| self.compiled.data[set].name.clone();
+        self.resident.ask(exec, train, it, &self.loaders, &names)?;
+        self.resident.feed(exec, &mut program, train, it, &self.loaders)?;
+        let mut counters = vec![0; train.lines.len()];
+        while (self.pool.len() as u64) < POOL {
+            self.pool.push(self.resident.prepare(train, it, &self.loaders, &counters));
+            counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
+        }
+        Ok(program)
     }
 
     fn begin(&mut self, exec: &mut AnyExecutor, program: &mut AnyProgram) -> Result<AnyPending, Failure> {
@@ -96,7 +107,8 @@ impl Workload {
         let count = HostTensor::u32([], vec![self.step as u32]);
         let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &self.seed), ("iteration", &count)];
         let batch = &self.pool[(self.step % POOL) as usize];
-        inputs.extend(self.iteration().inputs.iter().zip(batch).map(|(i, t)| (&*i.input, t)));
+        let given = self.resident.given(exec, program, self.iteration(), &self.loaders, batch);
+        inputs.extend(given.iter().map(|(name, t)| (*name, &**t)));
         exec.start(program, &inputs).map_err(|e| self.wrong(e))
     }
 

@@ -4,6 +4,8 @@ use super::random::{Draw, unit};
 use super::table::{Column, RowOp, Store, Table, base_of};
 use super::{FieldType, Schema};
 use crate::graph::host::HostTensor;
+use crate::graph::rows::{Elements, MIRRORED, Rows};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Key of what random transforms draw for [`Dataset::rows`].
@@ -57,6 +59,66 @@ impl Dataset {
     pub fn rows(&self, field: usize, range: Range<usize>) -> HostTensor {
         let rows: Vec<u32> = range.map(|r| r as u32).collect();
         self.gather(field, &rows, |_, row| Draw { key: ROWS_KEY, batch: 0, sample: row })
+    }
+
+    /// A field as a device may hold it, under this name; `None`: its minibatches are made anew on the host each time
+    /// ([`super::Way::Streamed`]).
+    pub fn held(&self, field: usize, name: String) -> Option<Rows<'_>> {
+        let c = self.table.columns.get(field)?;
+        if c.made_anew().is_some() {
+            return None;
+        }
+        // Changes of single elements, without mirroring, which is said by row.
+        let changed = |values: &mut [f32]| {
+            let none = Draw { key: ROWS_KEY, batch: 0, sample: 0 };
+            let ops = c.ops.iter().filter(|o| !matches!(o, RowOp::Flip { .. }));
+            ops.for_each(|op| change(op, none, values, &[]));
+        };
+        let (planes, index) = (self.table.planes, &self.table.index);
+        let straight = planes == 1 && index.iter().enumerate().all(|(i, &s)| i as u32 == s);
+        let index = (!straight).then(|| Cow::from(&index[..]));
+        let (shape, elements) = match (&c.field.ty, &c.store) {
+            (FieldType::Real(shape), Store::Bytes(v)) => {
+                let mut values = Box::new(self.lookup(c));
+                changed(&mut values[..]);
+                (shape.clone(), Elements::Bytes(v, values))
+            }
+            (FieldType::Real(shape), Store::Real(v)) => {
+                let mut v = Cow::from(&v[..]);
+                if c.ops.iter().any(|o| !matches!(o, RowOp::Flip { .. })) {
+                    changed(v.to_mut());
+                }
+                (shape.clone(), Elements::Real(v))
+            }
+            // Of stacked rows the label is one number.
+            (FieldType::Class(k), Store::Class(_)) if planes > 1 => {
+                let none = Draw { key: ROWS_KEY, batch: 0, sample: 0 };
+                let labels: Vec<u32> = (0..self.len()? as u32).map(|r| self.label(c, *k, r, none)).collect();
+                return Some(Rows {
+                    name,
+                    shape: vec![],
+                    planes: 1,
+                    index: None,
+                    elements: Elements::Class(labels.into()),
+                });
+            }
+            (FieldType::Class(_), Store::Class(v)) => (vec![], Elements::Class(Cow::from(&v[..]))),
+            (_, Store::Pending(_) | Store::Generated | Store::Bytes(_) | Store::Real(_) | Store::Class(_)) => {
+                return None;
+            }
+        };
+        Some(Rows { name, shape, planes, index, elements })
+    }
+
+    /// Numbers of rows for [`Dataset::held`], with [`MIRRORED`] where what is drawn says so.
+    pub(super) fn picks(&self, field: usize, rows: &[u32], draw: impl Fn(u32, u32) -> Draw) -> Vec<u32> {
+        let flips = |(i, &r): (usize, &u32)| {
+            self.table.columns[field].ops.iter().fold(r, |r, op| match *op {
+                RowOp::Flip { salt } if mirrors(draw(i as u32, r & !MIRRORED), salt) => r ^ MIRRORED,
+                RowOp::Flip { .. } | RowOp::Affine { .. } | RowOp::Noise { .. } | RowOp::Binarize { .. } => r,
+            })
+        };
+        rows.iter().enumerate().map(flips).collect()
     }
 
     /// A field of some rows; `draw(place, row)` names the random words of each.
@@ -128,11 +190,16 @@ impl Dataset {
     }
 }
 
+/// Whether a flip mirrors this sample.
+fn mirrors(draw: Draw, salt: u64) -> bool {
+    draw.words(salt, 0)[0] >> 31 == 1
+}
+
 fn change(op: &RowOp, draw: Draw, values: &mut [f32], shape: &[usize]) {
     match *op {
         RowOp::Affine { mul, add } => values.iter_mut().for_each(|v| *v = *v * mul + add),
         RowOp::Flip { salt } => {
-            if let (Some(&w), true) = (shape.last(), draw.words(salt, 0)[0] >> 31 == 1) {
+            if let (Some(&w), true) = (shape.last(), mirrors(draw, salt)) {
                 values.chunks_mut(w.max(1)).for_each(<[f32]>::reverse);
             }
         }

@@ -60,7 +60,26 @@ impl Loader {
     /// Minibatch `k`: one tensor a field, `[batch, …]`. Depends on nothing but the set, the key, the stream and `k`.
     pub fn batch(&self, k: u64) -> Vec<HostTensor> {
         let rows = self.rows(k);
-        let draw = |place: u32, _row: u32| Draw { key: self.key, batch: k, sample: place };
-        self.fields.iter().map(|&f| self.data.gather(f, &rows, draw)).collect()
+        self.fields.iter().map(|&f| self.data.gather(f, &rows, self.draws(k))).collect()
+    }
+
+    fn draws(&self, k: u64) -> impl Fn(u32, u32) -> Draw {
+        let key = self.key;
+        move |place: u32, _row: u32| Draw { key, batch: k, sample: place }
+    }
+
+    /// Index of the set's field that is the line's field `i`.
+    pub fn field(&self, i: usize) -> usize {
+        self.fields[i]
+    }
+
+    /// Minibatch `k` of the line's field `i`, `[batch, …]`: one of [`Loader::batch`].
+    pub fn one(&self, i: usize, k: u64) -> HostTensor {
+        self.data.gather(self.fields[i], &self.rows(k), self.draws(k))
+    }
+
+    /// The same as `u32[batch]` numbers of rows of [`Dataset::held`], of which a device makes it.
+    pub fn picks(&self, i: usize, k: u64) -> HostTensor {
+        HostTensor::u32([self.batch], self.data.picks(self.fields[i], &self.rows(k), self.draws(k)))
     }
 }

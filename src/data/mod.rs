@@ -101,6 +101,15 @@ pub struct Modes {
     pub std: f64,
 }
 
+/// Which way a field goes to a device with memory of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Once, if this many bytes are free there; then numbers of rows only.
+    Held(usize),
+    /// Each minibatch anew, and why.
+    Streamed(&'static str),
+}
+
 /// What the compiler knows of a data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
@@ -146,6 +155,13 @@ pub const TRANSFORMS: [&str; 12] = transform::NAMES;
 /// Errors (E05xx) point at the argument that names the file.
 pub fn schema(p: &Pipeline) -> Result<Schema, Diagnostics> {
     read(p).map(|t| t.schema())
+}
+
+/// Which way each field goes to a device; reads what [`schema`] reads.
+///
+/// Errors (E05xx) point at the argument that names the file.
+pub fn ways(p: &Pipeline) -> Result<Vec<Way>, Diagnostics> {
+    read(p).map(|t| t.ways())
 }
 
 /// Reads and checks the whole set.

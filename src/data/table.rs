@@ -2,7 +2,7 @@
 
 use super::geometry::Geometry;
 use super::synthetic::Generator;
-use super::{Field, FieldType, Modes, Schema};
+use super::{Field, FieldType, Modes, Schema, Way};
 use crate::diag::Diagnostic;
 
 /// What is done to a value when its row is drawn.
@@ -119,6 +119,22 @@ impl Column {
         }
     }
 
+    /// Why its minibatches are made anew on the host each time, if so: not all that is done to a row is a choice of the
+    /// row, a fixed change of each element, and mirroring.
+    pub(super) fn made_anew(&self) -> Option<&'static str> {
+        let drawn = |o: &RowOp| match o {
+            RowOp::Noise { .. } => Some("noise is added to each minibatch"),
+            RowOp::Binarize { salt: Some(_), .. } => Some("each minibatch is binarized at random"),
+            RowOp::Affine { .. } | RowOp::Flip { .. } | RowOp::Binarize { salt: None, .. } => None,
+        };
+        match self.store {
+            Store::Generated => Some("generated without end"),
+            Store::Pending(_) | Store::Bytes(_) | Store::Real(_) | Store::Class(_) => {
+                self.ops.iter().find_map(drawn)
+            }
+        }
+    }
+
     /// Whether it holds pictures, which transforms of pictures change.
     pub(super) fn is_picture(&self) -> bool {
         self.range.is_some()
@@ -172,6 +188,26 @@ impl Table {
                 .and_then(Generator::modes)
                 .map(|(centres, std)| Modes { centres, std }),
         }
+    }
+
+    /// Which way each column goes to a device.
+    pub(super) fn ways(&self) -> Vec<Way> {
+        let mut stored = self.index.clone();
+        stored.sort_unstable();
+        stored.dedup();
+        // As `Dataset::held` has it once the rows that are used are read.
+        let straight = self.planes == 1 && self.index.is_sorted();
+        let index = if straight { 0 } else { 4 * self.index.len() };
+        let way = |c: &Column| match (c.made_anew(), &c.field.ty) {
+            (Some(why), _) => Way::Streamed(why),
+            (None, FieldType::Class(_)) if self.planes > 1 => Way::Held(4 * self.index.len() / self.planes),
+            (None, FieldType::Class(_)) => Way::Held(4 * stored.len() + index),
+            (None, FieldType::Real(_)) => {
+                let elements = stored.len() * (c.width() / self.planes);
+                Way::Held(if c.bytes { elements + 1024 } else { 4 * elements } + index)
+            }
+        };
+        self.columns.iter().map(way).collect()
     }
 
     /// Keeps the rows at these positions, in this order.

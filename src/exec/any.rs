@@ -3,9 +3,10 @@
 use super::cpu::{self, CpuExecutor};
 use super::cuda::{self, CudaExecutor};
 use super::profile::Profile;
-use super::{ExecError, Executor};
+use super::{ExecError, Executor, Held};
 use crate::codegen::cuda::contract::tiles::Choice;
 use crate::codegen::cuda::contract::tuning::Shape;
+use crate::graph::rows::Rows;
 use crate::graph::{Graph, HostTensor, Name};
 use crate::plan::Plan;
 
@@ -60,7 +61,13 @@ impl AnyExecutor {
     pub fn profile(&self, program: &AnyProgram) -> Profile {
         match program {
             AnyProgram::Cpu(p) => p.profile(),
-            AnyProgram::Cuda(p) => p.profile(self.place()),
+            AnyProgram::Cuda(p) => {
+                let mut profile = p.profile(self.place());
+                if let AnyExecutor::Cuda(e) = self {
+                    profile.inputs = e.tell_inputs(p);
+                }
+                profile
+            }
         }
     }
 }
@@ -137,6 +144,29 @@ impl Executor for AnyExecutor {
         match self {
             AnyExecutor::Cpu(e) => e.fetch(name),
             AnyExecutor::Cuda(e) => e.fetch(name),
+        }
+    }
+
+    fn hold(&mut self, rows: &Rows<'_>) -> Result<Option<Held>, ExecError> {
+        match self {
+            AnyExecutor::Cpu(e) => e.hold(rows),
+            AnyExecutor::Cuda(e) => e.hold(rows),
+        }
+    }
+
+    fn feed(&mut self, program: &mut AnyProgram, input: &str, from: Held) -> Result<(), ExecError> {
+        match (self, program) {
+            (AnyExecutor::Cpu(e), AnyProgram::Cpu(p)) => e.feed(p, input, from),
+            (AnyExecutor::Cuda(e), AnyProgram::Cuda(p)) => e.feed(p, input, from),
+            (AnyExecutor::Cpu(_) | AnyExecutor::Cuda(_), _) => Err(foreign()),
+        }
+    }
+
+    fn takes_rows(&self, program: &AnyProgram, input: &str) -> bool {
+        match (self, program) {
+            (AnyExecutor::Cpu(e), AnyProgram::Cpu(p)) => e.takes_rows(p, input),
+            (AnyExecutor::Cuda(e), AnyProgram::Cuda(p)) => e.takes_rows(p, input),
+            (AnyExecutor::Cpu(_) | AnyExecutor::Cuda(_), _) => false,
         }
     }
 

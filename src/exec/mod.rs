@@ -7,6 +7,7 @@ mod nonfinite;
 pub mod oracle;
 pub mod profile;
 
+use crate::graph::rows::Rows;
 use crate::graph::{Graph, HostTensor, Name};
 use thiserror::Error;
 
@@ -42,6 +43,10 @@ pub enum ExecError {
     Bug(String),
 }
 
+/// Rows that an executor's device holds: its number for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held(pub usize);
+
 /// Runs graphs over a store of persistent tensors.
 ///
 /// Outputs named `param:X` and `state:X` replace the persistent tensor `X` after the run (all at once: the graph is a
@@ -55,6 +60,23 @@ pub trait Executor {
     fn compile(&mut self, graph: &Graph) -> Result<Self::Program, ExecError>;
     /// Sets a persistent tensor.
     fn store(&mut self, name: &str, value: &HostTensor) -> Result<(), ExecError>;
+    /// Keeps rows where it runs, beside what was compiled so far, if that is a memory of its own and they fit. It may give
+    /// them up later, for a program that needs the room.
+    fn hold(&mut self, rows: &Rows<'_>) -> Result<Option<Held>, ExecError> {
+        let _ = rows;
+        Ok(None)
+    }
+    /// From now on an input of a program is made of held rows, if they are its element type and shape.
+    fn feed(&mut self, program: &mut Self::Program, input: &str, from: Held) -> Result<(), ExecError> {
+        let _ = (program, input, from);
+        Ok(())
+    }
+    /// Whether the next run of a program takes for this input the numbers of held rows, `u32[batch]` (with
+    /// [`MIRRORED`](crate::graph::rows::MIRRORED)), and not their elements.
+    fn takes_rows(&self, program: &Self::Program, input: &str) -> bool {
+        let _ = (program, input);
+        false
+    }
     /// Reads a persistent tensor, as the runs that were started leave it; `None` if it has no value.
     fn fetch(&self, name: &str) -> Result<Option<HostTensor>, ExecError>;
     /// Starts a run; `inputs` are its `Input` leaves by name. Runs happen in the order in which they are started.

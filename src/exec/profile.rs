@@ -29,6 +29,8 @@ pub struct Profile {
     pub lines: Vec<Line>,
     /// Number of runs.
     pub runs: u64,
+    /// How each input comes to the device, a line each.
+    pub inputs: Vec<String>,
 }
 
 impl fmt::Display for Profile {
@@ -60,6 +62,7 @@ impl fmt::Display for Profile {
             }
             writeln!(f, "  #{i} {kind} {}", l.label)?;
         }
-        writeln!(f, "{:>8.1}us in all, {:.1}us in the mean of {} runs", total / 1e3, mean / 1e3, self.runs)
+        writeln!(f, "{:>8.1}us in all, {:.1}us in the mean of {} runs", total / 1e3, mean / 1e3, self.runs)?;
+        self.inputs.iter().try_for_each(|line| writeln!(f, "input {line}"))
     }
 }

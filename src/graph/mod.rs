@@ -10,6 +10,7 @@ pub mod eval;
 pub mod host;
 pub mod op;
 pub mod philox;
+pub mod rows;
 pub mod text;
 pub mod ty;
 pub mod verify;

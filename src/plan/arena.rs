@@ -2,7 +2,7 @@
 
 /// A tensor that needs a place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request {
+pub struct Request {
     /// Size.
     pub bytes: usize,
     /// First and last launch, both included.
@@ -10,7 +10,7 @@ pub(super) struct Request {
 }
 
 /// An offset for each request, and the size of the arena.
-pub(super) fn assign(requests: &[Request], align: usize) -> (Vec<usize>, usize) {
+pub fn assign(requests: &[Request], align: usize) -> (Vec<usize>, usize) {
     let round = |n: usize| n.div_ceil(align) * align;
     let mut order: Vec<usize> = (0..requests.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(requests[i].bytes), requests[i].live.0, i));

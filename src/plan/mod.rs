@@ -4,7 +4,7 @@
 //! the arena that are alive at one time do not overlap; a persistent tensor is overwritten in place only by a cluster
 //! after which nobody reads the old value.
 
-mod arena;
+pub mod arena;
 mod order;
 mod print;
 mod verify;

@@ -8,7 +8,7 @@ use super::feed;
 use super::folder::{Log, LogLine, RunFolder};
 use super::watch::Watcher;
 use super::{hunt, key};
-use crate::build::program::{Action, Compiled, Every, Iteration, TrainProgram};
+use crate::build::program::{Action, Compiled, Every, TrainProgram};
 use crate::data::{Dataset, Loader};
 use crate::exec::{ExecError, Executor};
 use crate::graph::HostTensor;
@@ -159,6 +159,8 @@ struct Flying<R> {
 
 struct Running<P, R> {
     programs: Programs<P>,
+    /// Fields of data sets that the device holds.
+    resident: Arc<feed::Resident>,
     iterations: Vec<Option<P>>,
     /// Started, not yet finished; the oldest first.
     flying: VecDeque<Flying<R>>,
@@ -199,6 +201,7 @@ impl<E: Executor> Trainer<'_, E> {
         let (log, lines) = Log::open(&self.folder.log(), &names, (position.train, position.step))?;
         let mut run = Running {
             programs: Programs::default(),
+            resident: Arc::default(),
             iterations: Vec::new(),
             flying: VecDeque::new(),
             watches: Vec::new(),
@@ -246,8 +249,15 @@ impl<E: Executor> Trainer<'_, E> {
         }
         let steps = run.position.step + 1..=train.steps;
         let counters = run.position.minibatches.clone();
-        let stopped =
-            feed::ahead(train, &loaders, &counters, steps.clone(), |batches| -> Result<bool, RunError> {
+        self.hold(train, &loaders, run, ui)?;
+        let resident = run.resident.clone();
+        let stopped = feed::ahead(
+            train,
+            &loaders,
+            &resident,
+            &counters,
+            steps.clone(),
+            |batches| -> Result<bool, RunError> {
                 for step in steps {
                     let ready = batches
                         .recv()
@@ -261,7 +271,8 @@ impl<E: Executor> Trainer<'_, E> {
                     }
                 }
                 Ok(false)
-            })?;
+            },
+        )?;
         ui.end(train);
         if !stopped {
             self.decide(train, run, None, ui)?;
@@ -269,6 +280,29 @@ impl<E: Executor> Trainer<'_, E> {
             run.curves.draw(&self.folder.curves(), true)?;
         }
         Ok(stopped)
+    }
+
+    /// Has the device hold the data of the coming iterations, if it fits beside their program.
+    fn hold(
+        &mut self,
+        train: &TrainProgram,
+        loaders: &[Arc<Loader>],
+        run: &mut Running<E::Program, E::Pending>,
+        ui: &mut dyn Ui,
+    ) -> Result<(), RunError> {
+        let v = feed::variant(train, run.position.step + 1)?;
+        let it = &train.iterations[v];
+        let mut program = self.exec.compile(&it.graph)?;
+        let names = |set: usize| self.compiled.data[set].name.clone();
+        // A thread of an earlier `train` has ended.
+        if let Some(resident) = Arc::get_mut(&mut run.resident) {
+            for said in resident.ask(self.exec, train, it, loaders, &names)? {
+                ui.note(&said);
+            }
+        }
+        run.resident.feed(self.exec, &mut program, train, it, loaders)?;
+        run.iterations[v] = Some(program);
+        Ok(())
     }
 
     /// Starts an iteration; finishes as many as must be (a device need not wait while its host writes logs), and does
@@ -280,12 +314,12 @@ impl<E: Executor> Trainer<'_, E> {
         run: &mut Running<E::Program, E::Pending>,
         ui: &mut dyn Ui,
         step: u64,
-        batches: &[HostTensor],
+        batches: &[feed::Fed],
     ) -> Result<(), RunError> {
         if run.watcher.due(step) {
             self.settle_to(0, train, loaders, run, ui)?;
         }
-        self.begin(train, run, ui, step, batches)?;
+        self.begin(train, loaders, run, ui, step, batches)?;
         let last = step == train.steps;
         let due = |every: &Every| last || step.is_multiple_of(every.steps);
         // Whatever reads or keeps the tensors of this step waits for it, and for the losses before.
@@ -321,25 +355,30 @@ impl<E: Executor> Trainer<'_, E> {
     fn begin(
         &mut self,
         train: &TrainProgram,
+        loaders: &[Arc<Loader>],
         run: &mut Running<E::Program, E::Pending>,
         ui: &mut dyn Ui,
         step: u64,
-        batches: &[HostTensor],
+        batches: &[feed::Fed],
     ) -> Result<(), RunError> {
         let v = feed::variant(train, step)?;
         let it = &train.iterations[v];
         let seed = HostTensor::u32([2], key(train.seed).to_vec());
         let count = HostTensor::u32([], vec![step as u32]);
-        let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
-        inputs.extend(it.inputs.iter().zip(batches).map(|(i, t)| (&*i.input, t)));
+        let always = [("seed", &seed), ("iteration", &count)];
         if run.watcher.due(step) {
-            self.watch(train, it, v, run, ui, step, &inputs)?;
+            self.watch(train, loaders, v, run, ui, step, (&always, batches))?;
         }
         if run.iterations[v].is_none() {
-            run.iterations[v] = Some(self.exec.compile(&it.graph)?);
+            let mut program = self.exec.compile(&it.graph)?;
+            run.resident.feed(self.exec, &mut program, train, it, loaders)?;
+            run.iterations[v] = Some(program);
         }
         let program =
             run.iterations[v].as_mut().ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))?;
+        let given = run.resident.given(self.exec, program, it, loaders, batches);
+        let mut inputs = always.to_vec();
+        inputs.extend(given.iter().map(|(name, t)| (*name, &**t)));
         let pending = self.exec.start(program, &inputs)?;
         run.flying.push_back(Flying { step, variant: v, pending });
         Ok(())
@@ -394,23 +433,29 @@ impl<E: Executor> Trainer<'_, E> {
     fn watch(
         &mut self,
         train: &TrainProgram,
-        it: &Iteration,
+        loaders: &[Arc<Loader>],
         variant: usize,
         run: &mut Running<E::Program, E::Pending>,
         ui: &mut dyn Ui,
         step: u64,
-        inputs: &[(&str, &HostTensor)],
+        (always, batches): (&[(&str, &HostTensor)], &[feed::Fed]),
     ) -> Result<(), RunError> {
+        let it = &train.iterations[variant];
         if it.watch.graph.outputs.is_empty() {
             return Ok(());
         }
         if run.watches[variant].is_none() {
-            run.watches[variant] = Some(self.exec.compile(&it.watch.graph)?);
+            let mut program = self.exec.compile(&it.watch.graph)?;
+            run.resident.feed(self.exec, &mut program, train, it, loaders)?;
+            run.watches[variant] = Some(program);
         }
         let program = run.watches[variant]
             .as_mut()
             .ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))?;
-        let outputs = self.exec.run(program, inputs)?;
+        let given = run.resident.given(self.exec, program, it, loaders, batches);
+        let mut inputs = always.to_vec();
+        inputs.extend(given.iter().map(|(name, t)| (*name, &**t)));
+        let outputs = self.exec.run(program, &inputs)?;
         let readings = Watcher::read(&it.watch, &outputs, self.data)?;
         ui.watched(train, step, &readings);
         let modes = it.watch.modes.first().and_then(|m| self.data[m.1].schema().modes.as_ref());

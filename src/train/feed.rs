@@ -1,10 +1,15 @@
-//! Minibatches for iterations, prepared off the training thread.
+//! Minibatches for iterations, prepared off the training thread: as tensors, or as the numbers of rows that the device
+//! holds, of which it makes the same tensors.
 
 use super::error::RunError;
-use crate::build::program::{Iteration, TrainProgram};
+use crate::build::program::{BatchInput, Iteration, TrainProgram};
 use crate::data::Loader;
+use crate::exec::{ExecError, Executor, Held};
 use crate::graph::HostTensor;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Iterations prepared ahead; more would only hold memory.
@@ -28,45 +33,182 @@ pub fn variant(train: &TrainProgram, step: u64) -> Result<usize, RunError> {
 /// Batches of one iteration, in the order of [`Iteration::inputs`].
 pub type Batches = Vec<HostTensor>;
 
-/// Minibatches of one iteration, read from the counters on.
-pub fn batches(it: &Iteration, loaders: &[Arc<Loader>], counters: &[u64]) -> Result<Batches, RunError> {
-    // Several inputs may read one minibatch (fields of a line): each is fetched once.
-    let mut cache: Vec<((usize, usize), Vec<HostTensor>)> = Vec::new();
-    let mut out = Vec::with_capacity(it.inputs.len());
-    for input in &it.inputs {
-        let key = (input.line, input.fresh);
-        let found = match cache.iter().position(|(k, _)| *k == key) {
-            Some(i) => i,
-            None => {
-                let number = counters[input.line] + input.fresh as u64;
-                let fields = loaders[input.line].batch(number);
-                cache.push((key, fields));
-                cache.len() - 1
-            }
-        };
-        out.push(cache[found].1[input.field].clone());
-    }
-    Ok(out)
+/// What is prepared for an input.
+#[derive(Clone, Debug)]
+pub enum Fed {
+    /// The batch.
+    Batch(HostTensor),
+    /// Numbers of rows that the device holds, `u32[batch]`; the batch is the line's of this number.
+    Rows(HostTensor, u64),
 }
 
-/// Runs `body` with a receiver that yields the batches of iterations `first..=last` in order.
+impl Fed {
+    /// Bytes that it takes on the host.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Fed::Batch(t) | Fed::Rows(t, _) => t.ty().bytes(),
+        }
+    }
+}
+
+/// Fields of data sets that a device holds, by index of the set and of the field.
+#[derive(Debug, Default)]
+pub struct Resident {
+    asked: BTreeMap<(usize, usize), Option<Held>>,
+    /// Set when the device has given some up: from then on batches are prepared.
+    given_up: AtomicBool,
+}
+
+impl Resident {
+    /// Asks an executor to hold the fields that an iteration takes, after its program was compiled; what it answered, a
+    /// line for each field that it was asked for the first time.
+    ///
+    /// # Errors
+    /// What the executor says.
+    pub fn ask<E: Executor>(
+        &mut self,
+        exec: &mut E,
+        train: &TrainProgram,
+        it: &Iteration,
+        loaders: &[Arc<Loader>],
+        name: &dyn Fn(usize) -> String,
+    ) -> Result<Vec<String>, ExecError> {
+        let mut said = vec![];
+        for input in &it.inputs {
+            let (loader, set) = (&loaders[input.line], train.lines[input.line].data);
+            let field = loader.field(input.field);
+            if self.asked.contains_key(&(set, field)) {
+                continue;
+            }
+            let data = loader.data();
+            let name = format!("{}.{}", name(set), data.schema().fields[field].name);
+            let held = match data.held(field, name.clone()) {
+                Some(rows) => {
+                    let held = exec.hold(&rows)?;
+                    if held.is_some() {
+                        let mib = rows.bytes() as f64 / 1_048_576.0;
+                        said.push(format!("{name} stays in device memory ({mib:.1} MiB)"));
+                    }
+                    held
+                }
+                None => None,
+            };
+            self.asked.insert((set, field), held);
+        }
+        Ok(said)
+    }
+
+    fn of(&self, train: &TrainProgram, loaders: &[Arc<Loader>], input: &BatchInput) -> Option<Held> {
+        let key = (train.lines[input.line].data, loaders[input.line].field(input.field));
+        self.asked.get(&key).copied().flatten()
+    }
+
+    /// Lets a program make its inputs of the rows that are held.
+    ///
+    /// # Errors
+    /// What the executor says.
+    pub fn feed<E: Executor>(
+        &self,
+        exec: &mut E,
+        program: &mut E::Program,
+        train: &TrainProgram,
+        it: &Iteration,
+        loaders: &[Arc<Loader>],
+    ) -> Result<(), ExecError> {
+        for input in &it.inputs {
+            if let Some(held) = self.of(train, loaders, input) {
+                exec.feed(program, &input.input, held)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an iteration needs from the counters on: numbers of rows where they are held, else batches.
+    pub fn prepare(
+        &self,
+        train: &TrainProgram,
+        it: &Iteration,
+        loaders: &[Arc<Loader>],
+        counters: &[u64],
+    ) -> Vec<Fed> {
+        let all = self.given_up.load(Ordering::Relaxed);
+        let rows = |i: &BatchInput| !all && self.of(train, loaders, i).is_some();
+        let mut cache = vec![];
+        let mut one = |input: &BatchInput| {
+            let number = counters[input.line] + input.fresh as u64;
+            match rows(input) {
+                true => Fed::Rows(loaders[input.line].picks(input.field, number), number),
+                false => Fed::Batch(fetch(input, loaders, counters, &mut cache)),
+            }
+        };
+        it.inputs.iter().map(&mut one).collect()
+    }
+
+    /// What a program's next run takes of what was prepared, by input: a set may have been given up since.
+    pub fn given<'a, E: Executor>(
+        &self,
+        exec: &E,
+        program: &E::Program,
+        it: &'a Iteration,
+        loaders: &[Arc<Loader>],
+        prepared: &'a [Fed],
+    ) -> Vec<(&'a str, Cow<'a, HostTensor>)> {
+        let one = |(input, fed): (&'a BatchInput, &'a Fed)| {
+            let tensor = match fed {
+                Fed::Batch(t) => Cow::Borrowed(t),
+                Fed::Rows(t, _) if exec.takes_rows(program, &input.input) => Cow::Borrowed(t),
+                Fed::Rows(_, number) => {
+                    self.given_up.store(true, Ordering::Relaxed);
+                    Cow::Owned(loaders[input.line].one(input.field, *number))
+                }
+            };
+            (&*input.input, tensor)
+        };
+        it.inputs.iter().zip(prepared).map(one).collect()
+    }
+}
+
+type Cache = Vec<((usize, usize), Vec<HostTensor>)>;
+
+/// The batch of an input. Several inputs may read one minibatch (fields of a line): each is fetched once.
+fn fetch(input: &BatchInput, loaders: &[Arc<Loader>], counters: &[u64], cache: &mut Cache) -> HostTensor {
+    let key = (input.line, input.fresh);
+    let found = match cache.iter().position(|(k, _)| *k == key) {
+        Some(i) => i,
+        None => {
+            let number = counters[input.line] + input.fresh as u64;
+            cache.push((key, loaders[input.line].batch(number)));
+            cache.len() - 1
+        }
+    };
+    cache[found].1[input.field].clone()
+}
+
+/// Minibatches of one iteration, read from the counters on.
+pub fn batches(it: &Iteration, loaders: &[Arc<Loader>], counters: &[u64]) -> Result<Batches, RunError> {
+    let mut cache = vec![];
+    Ok(it.inputs.iter().map(|input| fetch(input, loaders, counters, &mut cache)).collect())
+}
+
+/// Runs `body` with a receiver that yields what is prepared for iterations `first..=last` in order.
 pub fn ahead<R>(
     train: &TrainProgram,
     loaders: &[Arc<Loader>],
+    resident: &Resident,
     counters: &[u64],
     steps: std::ops::RangeInclusive<u64>,
-    body: impl FnOnce(&Receiver<Result<Batches, RunError>>) -> R,
+    body: impl FnOnce(&Receiver<Result<Vec<Fed>, RunError>>) -> R,
 ) -> R {
     std::thread::scope(|scope| {
         let (tx, rx): (SyncSender<_>, _) = sync_channel(AHEAD);
         let mut counters = counters.to_vec();
         scope.spawn(move || {
             for step in steps {
-                let result = variant(train, step).and_then(|v| {
+                let result = variant(train, step).map(|v| {
                     let it = &train.iterations[v];
-                    let b = batches(it, loaders, &counters)?;
+                    let b = resident.prepare(train, it, loaders, &counters);
                     counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
-                    Ok(b)
+                    b
                 });
                 let failed = result.is_err();
                 // A closed channel means that the loop has ended (Ctrl-C, an error): so does this thread.

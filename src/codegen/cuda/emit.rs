@@ -3,6 +3,7 @@
 use super::contract::tiles::Choice;
 use super::contract::tuning::{Shape, Tuning};
 use super::ir::{Function, Kind, Var};
+use super::packs::Asked;
 use super::print::print;
 use super::{Arch, Arg, Cut, KERNEL, Launch, Module, PRELUDE, verify};
 use crate::fuse::{Cluster, label};
@@ -31,6 +32,8 @@ pub struct Emit<'a> {
     preludes: Vec<&'static str>,
     texts: Vec<String>,
     launches: Vec<Launch>,
+    /// Operands that are to be packed.
+    pub(super) asked: Vec<Asked>,
     used: usize,
     scratch: usize,
 }
@@ -49,6 +52,7 @@ impl<'a> Emit<'a> {
             preludes: vec![PRELUDE],
             texts: vec![],
             launches: vec![],
+            asked: vec![],
             used: 0,
             scratch: 0,
         }
@@ -102,6 +106,29 @@ impl<'a> Emit<'a> {
     pub fn launch(&mut self, kernel: String, grid: [u32; 3], threads: usize, shared: usize, args: Vec<Arg>) {
         let block = [threads as u32, 1, 1];
         self.launches.push(Launch { kernel, cluster: self.cluster, grid, block, shared: shared as u32, args });
+    }
+
+    pub(super) fn launches(&self) -> &[Launch] {
+        &self.launches
+    }
+
+    pub(super) fn launch_count(&self) -> usize {
+        self.launches.len()
+    }
+
+    pub(super) fn take_launches(&mut self) -> Vec<Launch> {
+        std::mem::take(&mut self.launches)
+    }
+
+    pub(super) fn push_launch(&mut self, launch: Launch) {
+        self.launches.push(launch);
+    }
+
+    /// Room in the scratch that no cluster uses, once all are done; its first byte.
+    pub(super) fn reserve(&mut self, bytes: usize) -> usize {
+        let at = self.scratch.next_multiple_of(256);
+        self.scratch = at + bytes;
+        at
     }
 
     /// Room in the scratch for the present cluster; its first byte, a multiple of 256.

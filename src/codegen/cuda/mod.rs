@@ -8,9 +8,11 @@
 pub mod body;
 pub mod contract;
 pub mod emit;
+pub mod held;
 pub mod ir;
 mod map;
 mod nest;
+mod packs;
 pub mod print;
 mod product;
 mod reduce;
@@ -49,7 +51,7 @@ pub enum Arch {
 }
 
 /// What a launch passes to its kernel, in the order of the kernel's parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arg {
     /// Address of a stored node (its place in the plan).
     Node(NodeId),
@@ -139,5 +141,6 @@ pub fn generate_tuned(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -
         }
         i += 1;
     }
+    emit.emit_packs();
     emit.finish()
 }

@@ -18,7 +18,11 @@ impl Program {
             bytes: l.cost.bytes,
             bound: None,
         };
-        Profile { lines: self.launches.iter().zip(&self.spent).map(line).collect(), runs: self.runs }
+        Profile {
+            lines: self.launches.iter().zip(&self.spent).map(line).collect(),
+            runs: self.runs,
+            inputs: vec![],
+        }
     }
 
     /// Forgets what was measured.

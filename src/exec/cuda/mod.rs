@@ -12,6 +12,7 @@ pub mod device;
 mod devices;
 pub mod error;
 mod gpu;
+mod held;
 mod libraries;
 pub mod nvrtc;
 mod probe;
@@ -27,11 +28,12 @@ pub use libraries::{Search, Where};
 pub use probe::{Found, probe};
 pub use program::Program;
 
-use super::{ExecError, Executor};
+use super::{ExecError, Executor, Held};
 use crate::codegen::cuda::contract::tuning::Tuning;
 use crate::codegen::cuda::{Arch, Module, PLAN};
 use crate::fuse::{self, FuseOptions};
-use crate::graph::{Graph, HostTensor, Name, Op, Type};
+use crate::graph::rows::Rows;
+use crate::graph::{DType, Graph, HostTensor, Name, Op, Type};
 use crate::passes::{self, layout::layout};
 use crate::plan::{self, Plan, PlanOptions, persistent_name};
 use device::{Address, Device};
@@ -91,6 +93,10 @@ pub struct CudaExecutor {
     /// Counts changes of addresses that steps hold.
     generation: u64,
     inputs: staging::Inputs,
+    /// Data sets on the device.
+    held: held::Sets,
+    /// Bytes that the slots of inputs on their way may take at most, for the programs so far.
+    widest: usize,
     results: staging::Results,
     clock: Vec<device::Event>,
 }
@@ -154,6 +160,8 @@ impl CudaExecutor {
             workspace: (0, 0),
             generation: 0,
             inputs: staging::Inputs::default(),
+            held: held::Sets::default(),
+            widest: 0,
             results: staging::Results::default(),
             clock: vec![],
         }
@@ -246,7 +254,12 @@ impl CudaExecutor {
         }
         let layout = Layout::new(input_bytes, plan.arena, module.scratch);
         let new = wanted.iter().filter(|w| !self.names.contains_key(w.0)).map(|w| w.1.bytes()).sum();
-        self.afford(&plan, &layout, new)?;
+        // What is computed has more right to memory than data, which can be sent.
+        if self.afford(&plan, &layout, new).is_err() {
+            self.release_sets()?;
+            self.afford(&plan, &layout, new)?;
+        }
+        self.widest = self.widest.max(self.inputs.growth(layout.inputs));
 
         for (name, ty) in &wanted {
             let slot = self.persistent(name, ty)?;
@@ -275,6 +288,8 @@ impl CudaExecutor {
         }
         Ok(Program {
             spent: vec![(0.0, f64::INFINITY); plan.clusters.clusters.len()],
+            gathered: vec![(0.0, f64::INFINITY); inputs.len()],
+            sent: input_bytes,
             runs: 0,
             module,
             kernels,
@@ -344,6 +359,11 @@ impl CudaExecutor {
             let error =
                 |found: String| ExecError::Input { name: i.name.to_string(), expected: i.ty.to_string(), found };
             let (_, host) = inputs.iter().find(|v| v.0 == &*i.name).ok_or_else(|| error("missing".into()))?;
+            if i.fed.is_some() {
+                self.held.check(i, host)?;
+                given.push((i, *host));
+                continue;
+            }
             let found = host.ty();
             if found.shape != i.ty.shape || !convert::fits(found.dtype, i.ty.dtype) {
                 return Err(error(found.to_string()));
@@ -352,10 +372,12 @@ impl CudaExecutor {
         }
         let fill = |to: &mut [u8]| {
             for (i, host) in &given {
-                convert::put(host, i.ty.dtype, &mut to[i.at..i.at + i.ty.bytes()]);
+                let (at, bytes) = i.sent();
+                let dtype = if i.fed.is_some() { DType::U32 } else { i.ty.dtype };
+                convert::put(host, dtype, &mut to[at..at + bytes]);
             }
         };
-        Ok(self.inputs.send(&*self.device, p.layout.inputs, self.workspace.0, fill)?)
+        Ok(self.inputs.send(&*self.device, p.sent, self.workspace.0, fill)?)
     }
 
     /// Makes a program's steps fit the addresses of now.
@@ -369,14 +391,14 @@ impl CudaExecutor {
             p.stage = Stage::Warm;
         }
         let persistent = |name: &str| self.names.get(name).map(|&i| self.tensors[i].at);
-        p.steps = p.bind(&Places { workspace: self.workspace.0, persistent: &persistent })?;
+        p.steps = p.bind(&Places { workspace: self.workspace.0, persistent: &persistent, held: &self.held })?;
         p.generation = self.generation;
         Ok(())
     }
 
     fn issue(&self, step: &Step) -> Result<(), CudaError> {
         match step {
-            Step::Launch { kernel, extents, params, .. } => {
+            Step::Launch { kernel, extents, params, .. } | Step::Gather { kernel, extents, params, .. } => {
                 self.device.launch(*kernel, *extents, params, self.options.overlap)
             }
             Step::Copy { from, to, bytes } => self.device.copy(*from, *to, *bytes),
@@ -442,6 +464,18 @@ impl Executor for CudaExecutor {
         Ok(())
     }
 
+    fn hold(&mut self, rows: &Rows<'_>) -> Result<Option<Held>, ExecError> {
+        self.hold_rows(rows)
+    }
+
+    fn feed(&mut self, p: &mut Program, input: &str, from: Held) -> Result<(), ExecError> {
+        self.feed_rows(p, input, from)
+    }
+
+    fn takes_rows(&self, p: &Program, input: &str) -> bool {
+        p.inputs.iter().any(|i| *i.name == *input && self.held.feeds(i))
+    }
+
     fn fetch(&self, name: &str) -> Result<Option<HostTensor>, ExecError> {
         let Some(t) = self.names.get(name).map(|&i| &self.tensors[i]).filter(|t| t.set) else { return Ok(None) };
         let mut bytes = vec![0; t.ty.bytes()];
@@ -450,12 +484,13 @@ impl Executor for CudaExecutor {
     }
 
     fn start(&mut self, p: &mut Program, inputs: &[(&str, &HostTensor)]) -> Result<Pending, ExecError> {
+        self.settle_inputs(p)?;
         self.send(p, inputs)?;
         self.bind(p)?;
         self.launch(p)?;
         p.written.iter().for_each(|&slot| self.tensors[slot].set = true);
         let persistent = |name: &str| self.names.get(name).map(|&i| self.tensors[i].at);
-        let places = Places { workspace: self.workspace.0, persistent: &persistent };
+        let places = Places { workspace: self.workspace.0, persistent: &persistent, held: &self.held };
         let mut pieces = vec![];
         for r in p.results.iter().filter(|r| r.ty.bytes() > 0) {
             pieces.push((p.address(&places, r.node)?, r.ty.bytes(), r.at));

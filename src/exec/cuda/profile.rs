@@ -29,19 +29,35 @@ pub(super) fn timed(exec: &mut CudaExecutor, p: &mut Program) -> Result<(), Cuda
     exec.device.synchronise()?;
     let between = |a: Event, b: Event| exec.device.elapsed(a, b);
     let mut now = vec![0.0f64; p.spent.len()];
+    let mut gathers = vec![0.0f64; p.gathered.len()];
     for (i, step) in p.steps.iter().enumerate() {
-        if let Step::Launch { cluster, .. } = step {
-            now[*cluster] += between(exec.clock[i], exec.clock[i + 1])? * 1e6;
+        let took = || Ok::<f64, CudaError>(between(exec.clock[i], exec.clock[i + 1])? * 1e6);
+        match step {
+            Step::Launch { cluster, .. } => now[*cluster] += took()?,
+            Step::Gather { input, .. } => gathers[*input] += took()?,
+            Step::Copy { .. } => {}
         }
     }
     // The first run loads the kernels.
     if p.runs > 0 {
-        for (total, t) in p.spent.iter_mut().zip(&now) {
+        for (total, t) in p.spent.iter_mut().zip(&now).chain(p.gathered.iter_mut().zip(&gathers)) {
             *total = (total.0 + t, total.1.min(*t));
         }
     }
     p.runs += 1;
     Ok(())
+}
+
+impl CudaExecutor {
+    /// How each input of a program comes to the device, with the time of the kernel that makes it, if there is one and it
+    /// was measured.
+    pub fn tell_inputs(&self, p: &Program) -> Vec<String> {
+        let one = |(i, least): (&super::program::Input, f64)| {
+            let took = if least.is_finite() { format!(", {:.1}us", least / 1e3) } else { String::new() };
+            self.held.tell(i) + &took
+        };
+        p.inputs.iter().zip(p.gathered.iter().map(|g| g.1)).map(one).collect()
+    }
 }
 
 impl Program {
@@ -82,7 +98,7 @@ impl Program {
                 (n, c) => line.label += &format!(" and {} more clusters alike ({n} launches)", c - 1),
             }
         }
-        Profile { lines: lines.into_values().collect(), runs }
+        Profile { lines: lines.into_values().collect(), runs, inputs: vec![] }
     }
 
     /// The cluster whose launches do the work of this one: itself, or one that is alike and runs together with it.
@@ -105,6 +121,7 @@ impl Program {
     /// Forgets what was measured.
     pub fn reset_profile(&mut self) {
         self.spent.fill((0.0, f64::INFINITY));
+        self.gathered.fill((0.0, f64::INFINITY));
         // A run is still counted: kernels are loaded.
         self.runs = self.runs.min(1);
     }
@@ -120,7 +137,7 @@ fn finite(t: &HostTensor) -> bool {
 /// Runs a bound, unfused program cluster by cluster and looks at each result.
 pub(super) fn locate(exec: &CudaExecutor, p: &Program) -> Result<Option<String>, ExecError> {
     let persistent = |name: &str| exec.names.get(name).map(|&i| exec.tensors[i].at);
-    let places = Places { workspace: exec.workspace.0, persistent: &persistent };
+    let places = Places { workspace: exec.workspace.0, persistent: &persistent, held: &exec.held };
     let read = |n: NodeId| -> Result<HostTensor, ExecError> {
         let ty = p.graph.ty(n);
         let mut bytes = vec![0; ty.bytes()];

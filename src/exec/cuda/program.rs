@@ -1,8 +1,9 @@
 //! A compiled graph on a device: what lies where, and what is issued for a run.
 
 use super::device::{Address, Captured, Extents, Kernel, Param};
+use super::held::Sets;
 use crate::codegen::cuda::{Arg, Module, PLAN};
-use crate::exec::ExecError;
+use crate::exec::{ExecError, Held};
 use crate::graph::{Graph, Name, NodeId, Op, Type};
 use crate::plan::{Place, Plan};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub(super) const ALIGN: usize = PLAN.align;
 pub(super) enum Step {
     /// A kernel, for the cluster of this index.
     Launch { cluster: usize, kernel: Kernel, extents: Extents, params: Vec<Param> },
+    /// A kernel that makes the batch of the input of this index of rows that the device holds.
+    Gather { input: usize, kernel: Kernel, extents: Extents, params: Vec<Param> },
     /// A copy within the device.
     Copy { from: Address, to: Address, bytes: usize },
 }
@@ -27,18 +30,59 @@ pub(super) struct Input {
     pub ty: Type,
     /// Its first byte in the block of inputs.
     pub at: usize,
+    /// If it is made of rows of a set that the device holds.
+    pub fed: Option<Fed>,
 }
 
-/// The inputs of a graph, one block, and its size.
-pub(super) fn inputs(graph: &Graph) -> (Vec<Input>, usize) {
-    let (mut inputs, mut bytes) = (vec![], 0);
-    for n in graph.ids() {
-        if let Op::Input(name) = &graph.node(n).op {
-            inputs.push(Input { name: name.clone(), ty: graph.ty(n).clone(), at: bytes });
-            bytes += graph.ty(n).bytes().next_multiple_of(ALIGN);
+/// What an input is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fed {
+    /// The set.
+    pub from: Held,
+    /// First byte of the numbers of its rows in the block of inputs.
+    pub rows: usize,
+}
+
+impl Input {
+    /// Where what is sent for it lies in the block of inputs, and its size.
+    pub fn sent(&self) -> (usize, usize) {
+        match self.fed {
+            Some(f) => (f.rows, 4 * self.ty.shape.first().copied().unwrap_or(0)),
+            None => (self.at, self.ty.bytes()),
         }
     }
+}
+
+/// The inputs of a graph, all of them sent whole: one block, and its size.
+pub(super) fn inputs(graph: &Graph) -> (Vec<Input>, usize) {
+    let mut inputs = vec![];
+    for n in graph.ids() {
+        if let Op::Input(name) = &graph.node(n).op {
+            inputs.push(Input { name: name.clone(), ty: graph.ty(n).clone(), at: 0, fed: None });
+        }
+    }
+    let (_, bytes) = arrange(&mut inputs);
     (inputs, bytes)
+}
+
+/// Places inputs in one block: first what is sent, whole inputs or numbers of rows, then what the device makes of the
+/// latter. The size of the first part, and that of the block.
+pub(super) fn arrange(inputs: &mut [Input]) -> (usize, usize) {
+    let mut bytes = 0;
+    for i in inputs.iter_mut() {
+        let place = match &mut i.fed {
+            Some(f) => &mut f.rows,
+            None => &mut i.at,
+        };
+        *place = bytes;
+        bytes += i.sent().1.next_multiple_of(ALIGN);
+    }
+    let sent = bytes;
+    for i in inputs.iter_mut().filter(|i| i.fed.is_some()) {
+        i.at = bytes;
+        bytes += i.ty.bytes().next_multiple_of(ALIGN);
+    }
+    (sent, bytes)
 }
 
 /// What a run gives back.
@@ -94,6 +138,8 @@ pub struct Program {
     pub(super) kernels: Vec<Kernel>,
     pub(super) layout: Layout,
     pub(super) inputs: Vec<Input>,
+    /// Bytes of the block of inputs that a run sends.
+    pub(super) sent: usize,
     pub(super) constants: Address,
     /// First byte of each constant within `constants`.
     pub(super) constant_at: Vec<usize>,
@@ -110,6 +156,8 @@ pub struct Program {
     pub(super) stage: Stage,
     /// Time of each cluster so far in nanoseconds, in all and the least, when profiling.
     pub(super) spent: Vec<(f64, f64)>,
+    /// Likewise of making each input of held rows.
+    pub(super) gathered: Vec<(f64, f64)>,
     pub(super) runs: u64,
 }
 
@@ -118,6 +166,8 @@ pub(super) struct Places<'a> {
     pub workspace: Address,
     /// Address of a persistent tensor.
     pub persistent: &'a dyn Fn(&str) -> Option<Address>,
+    /// Data sets on the device.
+    pub held: &'a Sets,
 }
 
 impl Program {
@@ -136,10 +186,17 @@ impl Program {
         Ok(places.workspace + inside as Address)
     }
 
-    /// Everything that a run issues: the launches, then the copies to persistent tensors, all of which are read
+    /// Everything that a run issues: batches of held rows, the launches, then the copies to persistent tensors, all of which are read
     /// before any is written.
     pub(super) fn bind(&self, places: &Places<'_>) -> Result<Vec<Step>, ExecError> {
         let mut steps = vec![];
+        for (i, input) in self.inputs.iter().enumerate() {
+            if let Some(f) = input.fed {
+                let at = |byte: usize| places.workspace + byte as Address;
+                let step = places.held.step(i, input, at(f.rows), at(input.at));
+                steps.push(step.ok_or_else(|| ExecError::Bug(format!("the rows of `{}` are gone", input.name)))?);
+            }
+        }
         for (launch, &kernel) in self.module.launches.iter().zip(&self.kernels) {
             let mut params = Vec::with_capacity(launch.args.len());
             for arg in &launch.args {

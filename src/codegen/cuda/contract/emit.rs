@@ -3,6 +3,7 @@
 use super::super::Arg;
 use super::super::body::{Spliced, element as element_function, epilogue as epilogue_function};
 use super::super::emit::{Emit, NAME};
+use super::super::packs::Pack;
 use super::super::print::storage;
 use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
@@ -204,12 +205,6 @@ impl Writer<'_, '_> {
         self.emit.launch(kernel, [total.div_ceil(across) as u32, 1, 1], MOVERS, shared, p.args);
     }
 
-    /// Adds a kernel with a thread for each unit, and its launch.
-    fn movers(&mut self, what: &str, text: String, units: usize, args: Vec<Arg>) {
-        let kernel = self.emit.kernel(what, text);
-        self.emit.launch(kernel, [units.div_ceil(MOVERS) as u32, 1, 1], MOVERS, 0, args);
-    }
-
     /// How an operand is read; `reads`: how often each element is, at least.
     fn operand(&mut self, what: &str, space: &Space, e: &Element, group: Group, reads: usize) -> Loader {
         let loader = self.loader(what, space, e, group);
@@ -224,14 +219,18 @@ impl Writer<'_, '_> {
         let at = Arg::Scratch(self.emit.scratch(blocks * plane * bytes));
         let loader = Loader { vector: 1, along: false, ..loader };
         let dtype = self.math.dtype();
-        let mut p = Parameters { text: vec![format!("{}* __restrict__ to", element(dtype))], args: vec![at] };
-        let given = p.add("a", &self.pointers(&loader));
-        let mut text = self.loader_text(what, &loader) + &p.head(&MOVERS.to_string());
-        let _ = writeln!(text, "  const int at = blockIdx.x * {MOVERS} + threadIdx.x, z = at / {plane};");
-        let _ = writeln!(text, "  if (at >= {}) return;", blocks * plane);
+        let mut p = Parameters { text: vec![format!("{}* to", element(dtype))], args: vec![at] };
+        let pointers = self.pointers(&loader);
+        let given = p.add("a", &pointers);
+        let mut text = self.loader_text(what, &loader);
+        let _ = writeln!(text, "GANC_DEVICE void {NAME}_pack(int at, {}) {{", p.text.join(", "));
+        let _ = writeln!(text, "  const int z = at / {plane};\n  if (at >= {}) return;", blocks * plane);
         let to = format!("to + (long long)z * {plane}");
         let _ = writeln!(text, "  ganc_pack<{width}>({to}, {NAME}_{what}({given}), at % {plane});\n}}");
-        self.movers("pack", text, blocks * plane, p.args);
+        let mut types = vec![format!("{}* __restrict__", element(dtype))];
+        types.extend(pointers.into_iter().map(|p| p.1));
+        let units = blocks * plane;
+        self.emit.pack(Pack { text, types, args: p.args, units, bytes: units * bytes });
         Loader {
             read: Read::Stored { from: at, dtype },
             view: View::dense(blocks, rows, width),
