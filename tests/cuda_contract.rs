@@ -77,7 +77,7 @@ impl Case {
     /// The program.
     fn module(&self, arch: Arch) -> Module {
         let stored = self.graph.ids().map(|n| is_leaf(&self.graph, n) || n == self.product).collect();
-        let clusters = Clusters { clusters: vec![self.cluster()], stored, refusals: vec![] };
+        let clusters = Clusters { fused: true, clusters: vec![self.cluster()], stored, refusals: vec![] };
         generate(&self.graph, &ganc::plan::plan(&self.graph, clusters, PLAN), arch)
     }
 
