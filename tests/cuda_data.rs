@@ -4,8 +4,8 @@
 use crate::cuda::emulate::{Binary, Call as Launch, Region, prefix};
 use crate::cuda::nvrtc;
 use crate::cuda_device::{Fake, lower};
-use crate::cuda_runtime::{Notes, folder, train};
-use crate::support::repo;
+use crate::cuda_runtime::{Notes, folder, train, train_all};
+use crate::support::{compile_as, repo};
 use ganc::codegen::cuda::held::{self, Held as Way};
 use ganc::codegen::cuda::{Arch, Module};
 use ganc::data::{Arg, Call, Dataset, Loader, Pipeline};
@@ -257,4 +257,61 @@ fn held_data_makes_room_for_a_larger_cuda_program() {
         assert_eq!(exec.run(&mut p, &[("x", &whole)]).unwrap()[0].1, want);
     }
     assert!(exec.tell_inputs(&p)[0].starts_with("x: 48 bytes copied"));
+}
+
+/// Two trains; minibatches that an update reads only for a loss that nobody sees, held and streamed fields of one line,
+/// a program of monitors that reads less than an iteration, and one of samples that is larger than both.
+const MIXED: &str = "
+    data digits = idx(\"digits8x8-images.gz\", labels: \"digits8x8-labels.gz\") |> scale(-1, 1)
+    data noisy = idx(\"digits8x8-images.gz\", labels: \"digits8x8-labels.gz\") |> scale(-1, 1) |> noise(0.1)
+    generator G(z: [4]) -> [1, 8, 8] { linear(64); reshape(1, 8, 8); tanh }
+    discriminator D(x: [1, 8, 8]) -> [1] { flatten; linear(8); leaky_relu(0.2); linear(1) }
+    network C(x: [1, 8, 8]) -> [10] { flatten; linear(10) }
+    train first {
+        batch 7
+        steps 6
+        draw z: [4] ~ normal
+        draw real ~ digits.image
+        player D { minimize mean(softplus(-D(real))) + mean(softplus(D(G(z)))); using adam(lr: 1e-3); repeat 2 }
+        player G { minimize mean(softplus(-D(G(z)))) - mean(D(real)); using adam(lr: 1e-3); repeat 2 }
+        every 3 steps { samples(G(z), grid: [30, 30]) }
+    }
+    train second {
+        batch 9
+        steps 5
+        draw x, y ~ noisy.image, noisy.label
+        draw other ~ digits.image
+        player C { minimize mean(cross_entropy(C(x), y)) + mean(C(other)^2); using adam(lr: 1e-3) }
+    }";
+
+#[test]
+fn cuda_runs_are_the_same_whatever_the_device_can_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = MIXED.replace("; ", "\n").replace("\n    data", "\ndata");
+    let compiled = compile_as(&repo("tests/train/mixed.gan"), &spec).unwrap_or_else(|e| panic!("{e}"));
+    let run = |name: &str, memory: u64| {
+        let device = Fake::new(memory);
+        let folder = folder(&dir.path().join(name));
+        let (end, notes) = train_all(&mut executor(&device), &compiled, &folder, false, 1);
+        (end, notes, device)
+    };
+    let said = |n: &Notes, what: &str| n.notes.iter().filter(|n| n.contains(what)).count();
+    let (end, all, device) = run("all", 1 << 30);
+    end.unwrap();
+    assert_eq!((said(&all, " stays in"), said(&all, "no longer")), (2, 0), "{:?}", all.notes);
+    assert_eq!(all.losses.len(), 11);
+    let (mut never, mut gone, mut refused) = (0, 0, 0);
+    for i in 0..40 {
+        let (end, notes, _) = run(&format!("less{i}"), device.taken() + 100_000 - i * 20_000);
+        match end {
+            Ok(_) => assert_eq!(notes.losses, all.losses, "{i}: {:?}", notes.notes),
+            Err(e) => {
+                assert!(e.contains("the plan needs"), "{i}: {e}");
+                refused += 1;
+            }
+        }
+        never += usize::from(said(&notes, " stays in") == 0);
+        gone += usize::from(said(&notes, "no longer") > 0);
+    }
+    assert!(never > 0 && gone > 0 && refused > 0, "{never} {gone} {refused}");
 }

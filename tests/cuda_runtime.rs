@@ -4,6 +4,7 @@ use crate::cuda_device::{Fake, lower};
 use crate::executors::{host, rounded};
 use crate::random::{ALL, Allow, build, fixed_decisions};
 use crate::support::{compile_file, repo};
+use ganc::build::program::Compiled;
 use ganc::codegen::cuda::contract::tuning::{Tuning, search};
 use ganc::exec::Executor;
 use ganc::exec::cpu::{CpuExecutor, CpuOptions};
@@ -363,16 +364,27 @@ pub fn train<E: Executor>(
 ) -> (Result<Summary, String>, Notes) {
     let mut compiled = compile_file(&repo(spec)).unwrap_or_else(|e| panic!("{e}"));
     compiled.trains[0].steps = steps;
-    let data: Vec<_> = compiled.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("a ring"))).collect();
+    train_all(exec, &compiled, folder, resume, 0)
+}
+
+/// Trains all that a spec says, and reads monitors every so many steps.
+pub fn train_all<E: Executor>(
+    exec: &mut E,
+    compiled: &Compiled,
+    folder: &RunFolder,
+    resume: bool,
+    monitors: u64,
+) -> (Result<Summary, String>, Notes) {
+    let data: Vec<_> = compiled.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("readable"))).collect();
     let stop = AtomicBool::new(false);
     let mut trainer = Trainer {
-        compiled: &compiled,
+        compiled,
         exec,
         data: &data,
         folder,
         spec: "spec".into(),
         stop: &stop,
-        monitors: 0,
+        monitors,
         autosave: Duration::MAX,
     };
     let loaded = checkpoint::newest(&folder.checkpoints(), Some("spec")).unwrap().0;
@@ -392,6 +404,7 @@ pub fn folder(at: &Path) -> RunFolder {
         seed: None,
         only: None,
         precision: None,
+        tiles: None,
     };
     RunFolder::create(Some(at), "ring", &record).unwrap()
 }

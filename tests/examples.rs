@@ -39,7 +39,7 @@ fn iterate<E: Executor>(
     let mut counters = vec![0; train.lines.len()];
     for step in 1..=STEPS {
         let it = &train.iterations[feed::variant(train, step).expect("a variant")];
-        let batches = feed::batches(it, &loaders, &counters).expect("batches");
+        let batches = feed::batches(it, &loaders, &counters);
         counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
         let seed = HostTensor::u32([2], vec![1, 0]);
         let count = HostTensor::u32([], vec![step as u32]);

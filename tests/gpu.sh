@@ -161,7 +161,7 @@ if has cold; then
 fi
 
 # 2. What must be right, beside each other; at most half of the time, if something is to be timed after it.
-if has bench || has peers || has profile; then deadline=$((SECONDS + (limit_s - SECONDS) / 2)); fi
+if has bench || has peers || has profile || has tune; then deadline=$((SECONDS + (limit_s - SECONDS) / 2)); fi
 
 # Executors agree on all cases and precisions; two runs are bitwise equal; CPU and GPU step by step.
 if has tests; then

@@ -25,7 +25,7 @@ fn first(text: &str) -> First {
     let data: Vec<_> = c.data.iter().map(|p| Arc::new(ganc::data::open(p).expect("generated"))).collect();
     let loaders = driver::loaders(train, &data).expect("loaders");
     let it = &train.iterations[0];
-    let batches = feed::batches(it, &loaders, &vec![0; train.lines.len()]).expect("batches");
+    let batches = feed::batches(it, &loaders, &vec![0; train.lines.len()]);
     let (seed, count) = (HostTensor::u32([2], vec![1, 0]), HostTensor::u32([], vec![1]));
     let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &seed), ("iteration", &count)];
     inputs.extend(it.inputs.iter().zip(&batches).map(|(i, t)| (&*i.input, t)));

@@ -80,7 +80,7 @@ impl<'c> Steps<'c> {
         self.done += 1;
         let v = feed::variant(train, self.done).expect("a variant");
         let it = &train.iterations[v];
-        let batches = feed::batches(it, &self.loaders, &self.counters).expect("batches");
+        let batches = feed::batches(it, &self.loaders, &self.counters);
         self.counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
         let seed = HostTensor::u32([2], ganc::train::key(train.seed).to_vec());
         let count = HostTensor::u32([], vec![self.done as u32]);

@@ -51,23 +51,24 @@ fn cuda(index: usize, args: &DeviceArgs, profile: bool) -> Result<CudaExecutor, 
     let overlap = std::env::var_os("GANC_CUDA_OVERLAP").is_none_or(|v| v != "0");
     let options = CudaOptions { fuse: !args.no_fuse, profile, overlap, ..CudaOptions::default() };
     let mut exec = CudaExecutor::new(Box::new(found.gpu), generate_tuned, options);
-    exec.tune(measured(&exec.about().name));
+    if std::env::var_os("GANC_CUDA_TILES").is_none_or(|v| v != "0") {
+        exec.tune(measured(&exec.about().name));
+    }
     Ok(exec)
 }
 
-/// Tiles that `ganc tune` measured on devices of this name; none if `GANC_CUDA_TILES=0`.
-fn measured(device: &str) -> Tuning {
-    if std::env::var_os("GANC_CUDA_TILES").is_some_and(|v| v == "0") {
-        return Tuning::default();
-    }
+/// Tiles that `ganc tune` measured on devices of this name.
+pub(super) fn measured(device: &str) -> Tuning {
     let path = Cache::from_environment(warn).measured(device);
     let text = path.and_then(|p| std::fs::read_to_string(p).ok());
     text.map_or_else(Tuning::default, |t| Tuning::parse(&t))
 }
 
-/// The file that [`measured`] reads, written anew.
-pub(super) fn keep_measured(device: &str, text: &str) -> std::io::Result<std::path::PathBuf> {
-    Cache::from_environment(warn).keep_measured(device, text)
+/// Adds to what [`measured`] reads, which another search may have written to meanwhile; its path.
+pub(super) fn keep_measured(device: &str, new: &Tuning) -> std::io::Result<std::path::PathBuf> {
+    let mut all = measured(device);
+    all.add(new);
+    Cache::from_environment(warn).keep_measured(device, &all.to_string())
 }
 
 /// The executor that `--device` asks for, made before a run makes its folder; it measures each launch if `profile`.

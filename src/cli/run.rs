@@ -130,6 +130,7 @@ fn fresh(args: &RunArgs, spec: &Path, exec: &mut AnyExecutor) -> Result<(), Fail
         seed: args.seed,
         only: options.only,
         precision: options.precision,
+        tiles: exec.tiles(),
     };
     overrides(&mut compiled, &record)?;
     if compiled.trains.is_empty() {
@@ -157,6 +158,7 @@ fn resume(args: &RunArgs, root: &Path, exec: &mut AnyExecutor) -> Result<(), Fai
             )));
         }
     }
+    exec.use_tiles(record.tiles.as_deref());
     let options = options(&record);
     let main = record.sources.first().map(|s| s.path.clone()).unwrap_or_default();
     let front = compile::front_with(&main, &options, &compile::recorded(record.sources.clone()))?;

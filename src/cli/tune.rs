@@ -1,4 +1,5 @@
-//! `ganc tune`: measures ways to cut the products of a spec on the GPU at hand, and keeps the fastest for later runs.
+//! `ganc tune`: measures ways to cut the products of a spec on the GPU at hand, and keeps the fastest for later runs. What is
+//! measured is the first iteration of the first `train`, as in `ganc bench`.
 
 use super::workload::Workload;
 use super::{DeviceArgs, Failure, SpecArgs, device};
@@ -36,8 +37,10 @@ pub(super) fn tune(args: &TuneArgs) -> Result<(), Failure> {
                 .into(),
         ));
     };
-    let (known, arch) = (cuda.tuning().clone(), cuda.about().arch);
+    // Whatever GANC_CUDA_TILES says of other commands.
+    let (known, arch) = (device::measured(&name), cuda.about().arch);
     let mut round = 0;
+    let mut seen = 0;
     let measure = |tuning: &Tuning| -> Result<_, Failure> {
         super::tell(&format!("{name}: round {round}\n"));
         round += 1;
@@ -49,25 +52,29 @@ pub(super) fn tune(args: &TuneArgs) -> Result<(), Failure> {
         work.iterate(&mut exec, &mut program, 2)?;
         program.reset_profile();
         work.iterate(&mut exec, &mut program, args.repeat)?;
-        Ok(program.products())
+        let products = program.products();
+        seen = seen.max(products.len());
+        Ok(products)
     };
     let found = search(&known, arch, args.candidates, args.again, measure)?;
     if found.is_empty() {
-        super::print(&format!(
-            "{name}: nothing new to measure; {} shapes of products are known, and --again measures them again\n",
-            known.len()
-        ));
+        super::print(&match seen {
+            0 => format!("{name}: this iteration has no products that are cut into tiles\n"),
+            _ => format!(
+                "{name}: all products of this iteration were measured before; --again measures them again\n"
+            ),
+        });
         return Ok(());
     }
-    let mut all = known;
-    found.iter().for_each(|f| all.set(&f.shape, &f.best.0));
+    let mut new = Tuning::default();
+    found.iter().for_each(|f| new.set(&f.shape, &f.best.0));
     let mut text = report(&found);
-    let kept = device::keep_measured(&name, &all.to_string())
+    let kept = device::keep_measured(&name, &new)
         .map_err(|e| Failure::Message(format!("{text}what was measured cannot be kept: {e}")))?;
     let _ = writeln!(
         text,
-        "kept in `{}`: runs on this device are compiled so from now on, and their numbers differ in the last bits from \
-         those before, as sums are cut in other places; GANC_CUDA_TILES=0 leaves it out",
+        "kept in `{}`: new runs on this device are compiled so, and their numbers differ in the last bits from those \
+         before, as sums are cut in other places (a run that is resumed keeps its own); GANC_CUDA_TILES=0 leaves it out",
         kept.display()
     );
     super::print(&text);
@@ -80,16 +87,22 @@ fn report(found: &[Found]) -> String {
     let (mut before, mut after) = (0.0, 0.0);
     for f in found {
         let _ = writeln!(text, "{} ({} tried)", f.shape, f.tried);
-        let guess = f.guess.1.unwrap_or(f.best.1);
-        (before, after) = (before + guess, after + f.best.1);
-        let _ = writeln!(text, "  {:10.1} us  {}", guess / 1e3, f.guess.0);
+        match f.guess.1 {
+            Some(guess) => {
+                (before, after) = (before + guess, after + f.best.1);
+                let _ = writeln!(text, "  {:10.1} us  {}", guess / 1e3, f.guess.0);
+            }
+            None => {
+                let _ = writeln!(text, "  {:>10}     {}", "did not run", f.guess.0);
+            }
+        }
         if f.best.0 != f.guess.0 {
             let _ = writeln!(text, "  {:10.1} us  {}", f.best.1 / 1e3, f.best.0);
         }
     }
     let _ = writeln!(
         text,
-        "\nproducts of an iteration: {:.3} ms as they were guessed, {:.3} ms as they were measured to be the fastest",
+        "\nthese products in an iteration: {:.3} ms as they were guessed, {:.3} ms as they were measured to be the fastest",
         before / 1e6,
         after / 1e6
     );

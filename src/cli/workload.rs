@@ -107,7 +107,7 @@ impl Workload {
         let count = HostTensor::u32([], vec![self.step as u32]);
         let mut inputs: Vec<(&str, &HostTensor)> = vec![("seed", &self.seed), ("iteration", &count)];
         let batch = &self.pool[(self.step % POOL) as usize];
-        let given = self.resident.given(exec, program, self.iteration(), &self.loaders, batch);
+        let given = self.resident.given(exec, program, self.train(), self.iteration(), &self.loaders, batch);
         inputs.extend(given.iter().map(|(name, t)| (*name, &**t)));
         exec.start(program, &inputs).map_err(|e| self.wrong(e))
     }

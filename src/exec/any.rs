@@ -5,7 +5,7 @@ use super::cuda::{self, CudaExecutor};
 use super::profile::Profile;
 use super::{ExecError, Executor, Held};
 use crate::codegen::cuda::contract::tiles::Choice;
-use crate::codegen::cuda::contract::tuning::Shape;
+use crate::codegen::cuda::contract::tuning::{Shape, Tuning};
 use crate::graph::rows::Rows;
 use crate::graph::{Graph, HostTensor, Name};
 use crate::plan::Plan;
@@ -54,6 +54,21 @@ impl AnyExecutor {
         match self {
             AnyExecutor::Cpu(_) => None,
             AnyExecutor::Cuda(e) => Some(e),
+        }
+    }
+
+    /// The measured tiles that programs are compiled with, if there are any.
+    pub fn tiles(&self) -> Option<String> {
+        match self {
+            AnyExecutor::Cpu(_) => None,
+            AnyExecutor::Cuda(e) => Some(e.tuning().to_string()).filter(|t| !t.is_empty()),
+        }
+    }
+
+    /// Compiles with these tiles from now on, or with none that were measured.
+    pub fn use_tiles(&mut self, tiles: Option<&str>) {
+        if let AnyExecutor::Cuda(e) = self {
+            e.tune(tiles.map_or_else(Tuning::default, Tuning::parse));
         }
     }
 
@@ -144,6 +159,28 @@ impl Executor for AnyExecutor {
         match self {
             AnyExecutor::Cpu(e) => e.fetch(name),
             AnyExecutor::Cuda(e) => e.fetch(name),
+        }
+    }
+
+    fn may_hold(&self) -> bool {
+        match self {
+            AnyExecutor::Cpu(e) => e.may_hold(),
+            AnyExecutor::Cuda(e) => e.may_hold(),
+        }
+    }
+
+    fn holds(&self, held: Held) -> bool {
+        match self {
+            AnyExecutor::Cpu(e) => e.holds(held),
+            AnyExecutor::Cuda(e) => e.holds(held),
+        }
+    }
+
+    fn reads(&self, program: &AnyProgram, input: &str) -> bool {
+        match (self, program) {
+            (AnyExecutor::Cpu(e), AnyProgram::Cpu(p)) => e.reads(p, input),
+            (AnyExecutor::Cuda(e), AnyProgram::Cuda(p)) => e.reads(p, input),
+            (AnyExecutor::Cpu(_) | AnyExecutor::Cuda(_), _) => false,
         }
     }
 

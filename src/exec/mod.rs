@@ -60,6 +60,20 @@ pub trait Executor {
     fn compile(&mut self, graph: &Graph) -> Result<Self::Program, ExecError>;
     /// Sets a persistent tensor.
     fn store(&mut self, name: &str, value: &HostTensor) -> Result<(), ExecError>;
+    /// Whether it runs where rows can be kept: if not, [`Executor::hold`] need not be asked.
+    fn may_hold(&self) -> bool {
+        false
+    }
+    /// Whether held rows are still there.
+    fn holds(&self, held: Held) -> bool {
+        let _ = held;
+        false
+    }
+    /// Whether a program has this input.
+    fn reads(&self, program: &Self::Program, input: &str) -> bool {
+        let _ = (program, input);
+        true
+    }
     /// Keeps rows where it runs, beside what was compiled so far, if that is a memory of its own and they fit. It may give
     /// them up later, for a program that needs the room.
     fn hold(&mut self, rows: &Rows<'_>) -> Result<Option<Held>, ExecError> {

@@ -298,7 +298,7 @@ pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clus
     }
     let live = live_nodes(g);
     let refusals = refusals.into_iter().filter(|r| live[r.node.index()] && stored[r.node.index()]).collect();
-    Clusters { clusters: sorted(clusters), stored, refusals }
+    Clusters { fused: options.fuse, clusters: sorted(clusters), stored, refusals }
 }
 
 /// What only its own cluster reads needs no memory.

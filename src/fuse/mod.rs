@@ -201,6 +201,8 @@ impl Reason {
 /// The result of fusion.
 #[derive(Clone, Debug)]
 pub struct Clusters {
+    /// False: one node a kernel.
+    pub fused: bool,
     /// In an order in which each reads only what earlier ones or leaves hold.
     pub clusters: Vec<Cluster>,
     /// For each node: whether it has memory.

@@ -5,13 +5,14 @@
 //! after which nobody reads the old value.
 
 pub mod arena;
+mod follow;
 mod order;
 mod print;
 mod verify;
 
 use crate::fuse::{Body, Clusters, Code, Product, Sink, Work, base, is_leaf};
 use crate::graph::{Const, DType, F64, Graph, Name, NodeId, Op};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a device needs of a plan.
@@ -23,6 +24,8 @@ pub struct PlanOptions {
     pub align: usize,
     /// Whether parameters may be overwritten in place.
     pub in_place: bool,
+    /// Whether maps may be done by the launch of the reduction that they follow.
+    pub follow: bool,
 }
 
 /// Where a tensor lies.
@@ -60,6 +63,9 @@ pub struct Commit {
 pub struct Plan {
     /// Clusters in launch order.
     pub clusters: Clusters,
+    /// Places in the launch order of reductions with which the map right behind them may be done: nothing that either
+    /// reads or writes lies in the same part of the arena.
+    pub followed: BTreeSet<usize>,
     /// Where each stored node lies.
     pub places: BTreeMap<NodeId, Place>,
     /// For each node in the arena, the first and last launch at which it is alive.
@@ -112,7 +118,8 @@ pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {
         };
         places.insert(n, place);
     }
-    let in_place = order::order(g, &mut clusters, options.in_place);
+    let follow = options.follow && clusters.fused;
+    let (in_place, followed) = order::order(g, &mut clusters, options.in_place, follow);
     let mut commits = vec![];
     let mut results = vec![];
     for (name, n) in &g.outputs {
@@ -129,6 +136,19 @@ pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {
         }
     }
     let mut lives = lifetimes(g, &clusters, &places);
+    for &i in &followed {
+        // Both are one launch: what either reads is alive to its end, what either writes from its beginning.
+        for n in &clusters.clusters[i].reads {
+            if let Some(l) = lives.get_mut(n) {
+                l.1 = l.1.max(i + 1);
+            }
+        }
+        for n in &clusters.clusters[i + 1].writes {
+            if let Some(l) = lives.get_mut(n) {
+                l.0 = l.0.min(i);
+            }
+        }
+    }
     let mut sizes: BTreeMap<NodeId, usize> = BTreeMap::new();
     for &n in lives.keys() {
         let ty = g.ty(n);
@@ -167,7 +187,7 @@ pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {
     commits.iter().for_each(|c| persist(&c.to, c.from));
     let constant = constants.iter().map(|(n, v)| v.len() * (options.bytes)(g.ty(*n).dtype)).sum();
     let persistent = names.values().sum();
-    Plan { clusters, places, lives, constants, commits, results, arena, persistent, constant }
+    Plan { clusters, followed, places, lives, constants, commits, results, arena, persistent, constant }
 }
 
 /// First and last launch of each node that belongs in the arena; results live past the last launch.

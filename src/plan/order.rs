@@ -25,7 +25,14 @@ impl Dag {
 }
 
 /// Puts clusters into launch order; returns the nodes that are written over a persistent tensor, with its name.
-pub(super) fn order(g: &Graph, clusters: &mut Clusters, in_place: bool) -> BTreeMap<NodeId, Name> {
+///
+/// With `follow` a map that only waits for a reduction is put right behind it; the places of such reductions come second.
+pub(super) fn order(
+    g: &Graph,
+    clusters: &mut Clusters,
+    in_place: bool,
+    follow: bool,
+) -> (BTreeMap<NodeId, Name>, BTreeSet<usize>) {
     let list = &clusters.clusters;
     let mut writer: BTreeMap<NodeId, usize> = BTreeMap::new();
     for (i, c) in list.iter().enumerate() {
@@ -99,9 +106,12 @@ pub(super) fn order(g: &Graph, clusters: &mut Clusters, in_place: bool) -> BTree
         }
     }
     assert_eq!(order.len(), list.len(), "launches wait for each other");
+    let pairs = if follow { super::follow::pair(g, list, &dag.next, &mut order) } else { vec![] };
+    let followed: BTreeSet<usize> = pairs.iter().map(|p| p.0).collect();
+    let leaders = order.iter().enumerate().filter(|o| followed.contains(o.1)).map(|o| o.0).collect();
     let mut slots: Vec<_> = std::mem::take(&mut clusters.clusters).into_iter().map(Some).collect();
     clusters.clusters = order.into_iter().filter_map(|i| slots[i].take()).collect();
-    chosen
+    (chosen, leaders)
 }
 
 fn body_in_step(body: &Body, old: NodeId, new: NodeId) -> bool {

@@ -8,10 +8,10 @@ use super::feed;
 use super::folder::{Log, LogLine, RunFolder};
 use super::watch::Watcher;
 use super::{hunt, key};
-use crate::build::program::{Action, Compiled, Every, TrainProgram};
+use crate::build::program::{Action, Compiled, Every, Iteration, TrainProgram};
 use crate::data::{Dataset, Loader};
 use crate::exec::{ExecError, Executor};
-use crate::graph::HostTensor;
+use crate::graph::{Graph, HostTensor};
 use crate::layers::init;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -140,7 +140,7 @@ pub fn initialise<E: Executor>(
 /// Data that cannot be read, and what the executor says.
 pub fn start<E: Executor>(train: &TrainProgram, exec: &mut E, loaders: &[Arc<Loader>]) -> Result<(), RunError> {
     let Some(it) = &train.start else { return Ok(()) };
-    let batches = feed::batches(it, loaders, &vec![0; train.lines.len()])?;
+    let batches = feed::batches(it, loaders, &vec![0; train.lines.len()]);
     let mut program = exec.compile(&it.graph)?;
     let seed = HostTensor::u32([2], key(train.seed).to_vec());
     let count = HostTensor::u32([], vec![0]);
@@ -291,18 +291,35 @@ impl<E: Executor> Trainer<'_, E> {
         ui: &mut dyn Ui,
     ) -> Result<(), RunError> {
         let v = feed::variant(train, run.position.step + 1)?;
-        let it = &train.iterations[v];
-        let mut program = self.exec.compile(&it.graph)?;
+        // Its memory is taken before the data's.
+        run.iterations[v] = Some(self.exec.compile(&train.iterations[v].graph)?);
         let names = |set: usize| self.compiled.data[set].name.clone();
         // A thread of an earlier `train` has ended.
         if let Some(resident) = Arc::get_mut(&mut run.resident) {
-            for said in resident.ask(self.exec, train, it, loaders, &names)? {
-                ui.note(&said);
+            for it in &train.iterations {
+                for said in resident.ask(self.exec, train, it, loaders, &names)? {
+                    ui.note(&said);
+                }
             }
         }
-        run.resident.feed(self.exec, &mut program, train, it, loaders)?;
-        run.iterations[v] = Some(program);
+        if let Some(program) = &mut run.iterations[v] {
+            run.resident.feed(self.exec, program, train, &train.iterations[v], loaders)?;
+        }
         Ok(())
+    }
+
+    /// Compiles a graph that an iteration's minibatches feed.
+    fn compile(
+        &mut self,
+        graph: &Graph,
+        train: &TrainProgram,
+        it: &Iteration,
+        loaders: &[Arc<Loader>],
+        resident: &feed::Resident,
+    ) -> Result<E::Program, RunError> {
+        let mut program = self.exec.compile(graph)?;
+        resident.feed(self.exec, &mut program, train, it, loaders)?;
+        Ok(program)
     }
 
     /// Starts an iteration; finishes as many as must be (a device need not wait while its host writes logs), and does
@@ -370,16 +387,15 @@ impl<E: Executor> Trainer<'_, E> {
             self.watch(train, loaders, v, run, ui, step, (&always, batches))?;
         }
         if run.iterations[v].is_none() {
-            let mut program = self.exec.compile(&it.graph)?;
-            run.resident.feed(self.exec, &mut program, train, it, loaders)?;
-            run.iterations[v] = Some(program);
+            run.iterations[v] = Some(self.compile(&it.graph, train, it, loaders, &run.resident)?);
         }
         let program =
             run.iterations[v].as_mut().ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))?;
-        let given = run.resident.given(self.exec, program, it, loaders, batches);
+        let given = run.resident.given(self.exec, program, train, it, loaders, batches);
         let mut inputs = always.to_vec();
         inputs.extend(given.iter().map(|(name, t)| (*name, &**t)));
         let pending = self.exec.start(program, &inputs)?;
+        run.resident.news().iter().for_each(|said| ui.note(said));
         run.flying.push_back(Flying { step, variant: v, pending });
         Ok(())
     }
@@ -445,14 +461,12 @@ impl<E: Executor> Trainer<'_, E> {
             return Ok(());
         }
         if run.watches[variant].is_none() {
-            let mut program = self.exec.compile(&it.watch.graph)?;
-            run.resident.feed(self.exec, &mut program, train, it, loaders)?;
-            run.watches[variant] = Some(program);
+            run.watches[variant] = Some(self.compile(&it.watch.graph, train, it, loaders, &run.resident)?);
         }
         let program = run.watches[variant]
             .as_mut()
             .ok_or_else(|| ExecError::Bug("a program just compiled is gone".into()))?;
-        let given = run.resident.given(self.exec, program, it, loaders, batches);
+        let given = run.resident.given(self.exec, program, train, it, loaders, batches);
         let mut inputs = always.to_vec();
         inputs.extend(given.iter().map(|(name, t)| (*name, &**t)));
         let outputs = self.exec.run(program, &inputs)?;

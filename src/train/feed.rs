@@ -8,9 +8,9 @@ use crate::exec::{ExecError, Executor, Held};
 use crate::graph::HostTensor;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Iterations prepared ahead; more would only hold memory.
 const AHEAD: usize = 2;
@@ -51,12 +51,21 @@ impl Fed {
     }
 }
 
+/// A field of a set that a device holds.
+#[derive(Debug)]
+struct Kept {
+    held: Held,
+    name: String,
+    /// Set when the device has given it up: from then on its batches are prepared.
+    gone: AtomicBool,
+}
+
 /// Fields of data sets that a device holds, by index of the set and of the field.
 #[derive(Debug, Default)]
 pub struct Resident {
-    asked: BTreeMap<(usize, usize), Option<Held>>,
-    /// Set when the device has given some up: from then on batches are prepared.
-    given_up: AtomicBool,
+    asked: BTreeMap<(usize, usize), Option<Kept>>,
+    /// What was given up and not told yet.
+    news: Mutex<Vec<String>>,
 }
 
 impl Resident {
@@ -74,6 +83,9 @@ impl Resident {
         name: &dyn Fn(usize) -> String,
     ) -> Result<Vec<String>, ExecError> {
         let mut said = vec![];
+        if !exec.may_hold() {
+            return Ok(said);
+        }
         for input in &it.inputs {
             let (loader, set) = (&loaders[input.line], train.lines[input.line].data);
             let field = loader.field(input.field);
@@ -82,25 +94,23 @@ impl Resident {
             }
             let data = loader.data();
             let name = format!("{}.{}", name(set), data.schema().fields[field].name);
-            let held = match data.held(field, name.clone()) {
-                Some(rows) => {
-                    let held = exec.hold(&rows)?;
-                    if held.is_some() {
-                        let mib = rows.bytes() as f64 / 1_048_576.0;
-                        said.push(format!("{name} stays in device memory ({mib:.1} MiB)"));
-                    }
-                    held
-                }
+            let rows = data.held(field, name.clone());
+            let held = match &rows {
+                Some(rows) => exec.hold(rows)?,
                 None => None,
             };
-            self.asked.insert((set, field), held);
+            if held.is_some() {
+                let mib = rows.map_or(0, |r| r.bytes()) as f64 / 1_048_576.0;
+                said.push(format!("{name} stays in device memory ({mib:.1} MiB)"));
+            }
+            self.asked.insert((set, field), held.map(|held| Kept { held, name, gone: AtomicBool::new(false) }));
         }
         Ok(said)
     }
 
-    fn of(&self, train: &TrainProgram, loaders: &[Arc<Loader>], input: &BatchInput) -> Option<Held> {
+    fn of(&self, train: &TrainProgram, loaders: &[Arc<Loader>], input: &BatchInput) -> Option<&Kept> {
         let key = (train.lines[input.line].data, loaders[input.line].field(input.field));
-        self.asked.get(&key).copied().flatten()
+        self.asked.get(&key)?.as_ref().filter(|k| !k.gone.load(Ordering::Relaxed))
     }
 
     /// Lets a program make its inputs of the rows that are held.
@@ -116,8 +126,8 @@ impl Resident {
         loaders: &[Arc<Loader>],
     ) -> Result<(), ExecError> {
         for input in &it.inputs {
-            if let Some(held) = self.of(train, loaders, input) {
-                exec.feed(program, &input.input, held)?;
+            if let Some(kept) = self.of(train, loaders, input) {
+                exec.feed(program, &input.input, kept.held)?;
             }
         }
         Ok(())
@@ -131,63 +141,75 @@ impl Resident {
         loaders: &[Arc<Loader>],
         counters: &[u64],
     ) -> Vec<Fed> {
-        let all = self.given_up.load(Ordering::Relaxed);
-        let rows = |i: &BatchInput| !all && self.of(train, loaders, i).is_some();
         let mut cache = vec![];
         let mut one = |input: &BatchInput| {
             let number = counters[input.line] + input.fresh as u64;
-            match rows(input) {
-                true => Fed::Rows(loaders[input.line].picks(input.field, number), number),
-                false => Fed::Batch(fetch(input, loaders, counters, &mut cache)),
+            match self.of(train, loaders, input) {
+                Some(_) => Fed::Rows(loaders[input.line].picks(input.field, number), number),
+                None => Fed::Batch(fetch(input, loaders, counters, &mut cache)),
             }
         };
         it.inputs.iter().map(&mut one).collect()
     }
 
-    /// What a program's next run takes of what was prepared, by input: a set may have been given up since.
+    /// What a program's next run takes of what was prepared, by input. An input that it does not read is left out; where
+    /// the device has given a set up since, the batch is made now.
     pub fn given<'a, E: Executor>(
         &self,
         exec: &E,
         program: &E::Program,
+        train: &TrainProgram,
         it: &'a Iteration,
         loaders: &[Arc<Loader>],
         prepared: &'a [Fed],
     ) -> Vec<(&'a str, Cow<'a, HostTensor>)> {
-        let one = |(input, fed): (&'a BatchInput, &'a Fed)| {
+        let mut given = vec![];
+        for (input, fed) in it.inputs.iter().zip(prepared) {
             let tensor = match fed {
                 Fed::Batch(t) => Cow::Borrowed(t),
+                Fed::Rows(..) if !exec.reads(program, &input.input) => continue,
                 Fed::Rows(t, _) if exec.takes_rows(program, &input.input) => Cow::Borrowed(t),
                 Fed::Rows(_, number) => {
-                    self.given_up.store(true, Ordering::Relaxed);
+                    if let Some(kept) = self.of(train, loaders, input).filter(|k| !exec.holds(k.held)) {
+                        kept.gone.store(true, Ordering::Relaxed);
+                        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+                        news.push(format!(
+                            "{} no longer stays in device memory: another program needs it",
+                            kept.name
+                        ));
+                    }
                     Cow::Owned(loaders[input.line].one(input.field, *number))
                 }
             };
-            (&*input.input, tensor)
-        };
-        it.inputs.iter().zip(prepared).map(one).collect()
+            given.push((&*input.input, tensor));
+        }
+        given
+    }
+
+    /// What was given up since it was asked last, a line each.
+    pub fn news(&self) -> Vec<String> {
+        std::mem::take(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-type Cache = Vec<((usize, usize), Vec<HostTensor>)>;
+/// Batches by line, how fresh, and field.
+type Cache = Vec<((usize, usize, usize), HostTensor)>;
 
-/// The batch of an input. Several inputs may read one minibatch (fields of a line): each is fetched once.
+/// The batch of an input. Several inputs may read one field of a minibatch: it is made once.
 fn fetch(input: &BatchInput, loaders: &[Arc<Loader>], counters: &[u64], cache: &mut Cache) -> HostTensor {
-    let key = (input.line, input.fresh);
-    let found = match cache.iter().position(|(k, _)| *k == key) {
-        Some(i) => i,
-        None => {
-            let number = counters[input.line] + input.fresh as u64;
-            cache.push((key, loaders[input.line].batch(number)));
-            cache.len() - 1
-        }
-    };
-    cache[found].1[input.field].clone()
+    let key = (input.line, input.fresh, input.field);
+    if let Some((_, made)) = cache.iter().find(|(k, _)| *k == key) {
+        return made.clone();
+    }
+    let made = loaders[input.line].one(input.field, counters[input.line] + input.fresh as u64);
+    cache.push((key, made.clone()));
+    made
 }
 
 /// Minibatches of one iteration, read from the counters on.
-pub fn batches(it: &Iteration, loaders: &[Arc<Loader>], counters: &[u64]) -> Result<Batches, RunError> {
+pub fn batches(it: &Iteration, loaders: &[Arc<Loader>], counters: &[u64]) -> Batches {
     let mut cache = vec![];
-    Ok(it.inputs.iter().map(|input| fetch(input, loaders, counters, &mut cache)).collect())
+    it.inputs.iter().map(|input| fetch(input, loaders, counters, &mut cache)).collect()
 }
 
 /// Runs `body` with a receiver that yields what is prepared for iterations `first..=last` in order.

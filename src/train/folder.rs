@@ -46,6 +46,9 @@ pub struct RunRecord {
     /// `--precision`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
+    /// How a GPU's products are cut where that was measured (`ganc tune`): sums depend on it to the last bit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<String>,
 }
 
 /// An open run folder.

@@ -54,7 +54,7 @@ pub fn birth<E: Executor>(
     for s in at + 1..=step {
         let v = feed::variant(train, s)?;
         let it = &train.iterations[v];
-        let batches = feed::batches(it, loaders, &counters)?;
+        let batches = feed::batches(it, loaders, &counters);
         counters.iter_mut().zip(&it.fresh).for_each(|(c, f)| *c += *f as u64);
         let seed = HostTensor::u32([2], key(train.seed).to_vec());
         let count = HostTensor::u32([], vec![s as u32]);

@@ -79,6 +79,7 @@ impl Plan<'_> {
                     seed: Some(seed),
                     only: self.only.map(str::to_string),
                     precision: None,
+                    tiles: None,
                 };
                 let folder = self.root.join("runs").join(&v.slug).join(format!("seed-{seed}"));
                 let mut compiled = v.compiled.clone();
@@ -202,6 +203,7 @@ impl Plan<'_> {
             }
         };
         let mut exec = crate::cli::device::executor(device, false)?;
+        exec.use_tiles(r.record.tiles.as_deref());
         let mut ui = Lines { label, last: Instant::now() };
         let from = loaded.as_ref();
         let job = Job { compiled: &compiled, data: &data, folder: &folder, record: &r.record, from };

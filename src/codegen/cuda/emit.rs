@@ -27,6 +27,7 @@ pub struct Emit<'a> {
     /// Index of the cluster that is worked on.
     pub cluster: usize,
     products: Vec<Cut>,
+    pack_places: usize,
     names: BTreeMap<String, usize>,
     known: BTreeMap<String, String>,
     preludes: Vec<&'static str>,
@@ -47,6 +48,7 @@ impl<'a> Emit<'a> {
             tuning,
             cluster: 0,
             products: vec![],
+            pack_places: 0,
             names: BTreeMap::new(),
             known: BTreeMap::new(),
             preludes: vec![PRELUDE],
@@ -95,6 +97,12 @@ impl<'a> Emit<'a> {
         if !self.preludes.contains(&prelude) {
             self.preludes.push(prelude);
         }
+    }
+
+    /// Stands for the place of a pack until all packs have one.
+    pub fn pack_place(&mut self) -> Arg {
+        self.pack_places += 1;
+        Arg::Scratch(usize::MAX - self.pack_places)
     }
 
     /// Notes how the present cluster's product is cut.

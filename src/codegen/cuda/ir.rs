@@ -276,6 +276,9 @@ pub enum Stmt {
         /// A shared array with an element for each thread.
         shared: Var,
     },
+    /// Ends the kernel in all blocks of one number along x but the last of them to come here, of so many; that one sees
+    /// what all of them have written.
+    Last(usize),
     /// A value of a device function.
     Return(Expr),
 }

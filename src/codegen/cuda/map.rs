@@ -209,6 +209,21 @@ fn plain(work: &Work) -> Option<Body> {
     (stores && body.elements() > 0).then(|| simplified(body))
 }
 
+/// The body of a reduction and that of the map behind it, if one launch may do both: no block overwrites what another
+/// one may still read.
+pub(super) fn followed(emit: &Emit, first: usize) -> Option<(Body, Body)> {
+    let clusters = &emit.plan.clusters.clusters;
+    if !emit.plan.followed.contains(&first) {
+        return None;
+    }
+    let (a, b) = (clusters.get(first)?, clusters.get(first + 1)?);
+    let Work::Loops(body) = &a.work else { return None };
+    let then = plain(&b.work)?;
+    let touched = a.reads.iter().chain(&a.writes);
+    let clash = touched.clone().any(|&x| b.writes.iter().any(|&y| x == y || emit.same_memory(x, y)));
+    (!clash).then(|| (simplified(body), then))
+}
+
 /// Number of clusters from `first` on that can be launched together: none reads or overwrites what another one
 /// writes.
 pub(super) fn independent(emit: &Emit, first: usize) -> usize {

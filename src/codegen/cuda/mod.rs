@@ -37,7 +37,7 @@ pub const PRELUDE: &str = include_str!("prelude.cuh");
 pub const KERNEL: &str = "\n// kernel ";
 
 /// How plans for these programs are made.
-pub const PLAN: PlanOptions = PlanOptions { bytes: DType::bytes, align: 256, in_place: true };
+pub const PLAN: PlanOptions = PlanOptions { bytes: DType::bytes, align: 256, in_place: true, follow: true };
 
 /// Instruction set that the text is generated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +113,13 @@ pub fn generate_tuned(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -
     let clusters = &plan.clusters.clusters;
     let mut i = 0;
     while i < clusters.len() {
+        if let Some((body, then)) = map::followed(&emit, i) {
+            emit.begin(i);
+            map::prefill(&mut emit, &body);
+            reduce::reduce(&mut emit, &body, Some(&then), &|_| None);
+            i += 2;
+            continue;
+        }
         let count = map::independent(&emit, i);
         if count > 1 {
             map::together(&mut emit, i, count);
@@ -125,7 +132,7 @@ pub fn generate_tuned(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -
                 map::prefill(&mut emit, body);
                 let body = map::simplified(body);
                 if body.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. })) {
-                    reduce::reduce(&mut emit, &body, &|_| None);
+                    reduce::reduce(&mut emit, &body, None, &|_| None);
                 } else {
                     let all: Vec<usize> = (0..body.sinks.len()).collect();
                     map::nest(&mut emit, "map", &body, &all, &|_| None);

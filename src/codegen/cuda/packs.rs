@@ -1,9 +1,11 @@
-//! Operands that are laid out anew for products: once for each value and layout, and several in one launch.
+//! Operands that are laid out anew for products: as a rule once for each value, layout and side, and several in one
+//! launch.
 //!
 //! A product that would read an operand with strides has it packed into scratch first. Which packs are the same, and
 //! which may go together, is seen when all launches are known: a pack moves up to the first of its kind, and joins an
 //! earlier one whose launch finds its source written. What is read by a later cluster lives from where it is written
-//! until then, so that the source still holds its value there.
+//! until then, so that the source still holds its value there. What is shared lives from its launch to its last reader: if
+//! all of that together would take more memory than the plan's values, each product has its operands packed for itself.
 
 use super::emit::{Emit, NAME};
 use super::{Arg, Launch};
@@ -20,8 +22,10 @@ const MOST: usize = 32;
 const MOST_POINTERS: usize = 240;
 /// Bytes that one launch packs at most: what is packed long before its use takes memory meanwhile.
 const MOST_BYTES: usize = 64 << 20;
-/// Bytes of a pack that may move away from its use.
+/// Bytes of a pack that may move away from its first use.
 const FAR_BYTES: usize = 32 << 20;
+/// Bytes of all packs together that are always granted.
+const LITTLE: usize = 64 << 20;
 
 /// An operand that is to be packed.
 pub struct Pack {
@@ -80,12 +84,19 @@ impl Emit<'_> {
         if asked.is_empty() {
             return;
         }
-        let groups = self.groups(&asked);
         // Places beyond the scratch that clusters share.
-        let of_all = groups.iter().flat_map(|g| g.members.iter().map(move |m| (g.at, m)));
-        let requests: Vec<Request> =
-            of_all.map(|(at, m)| Request { bytes: asked[m.first].pack.bytes, live: (at, m.last) }).collect();
-        let (places, size) = assign(&requests, 256);
+        let placed = |groups: &[Group]| {
+            let of_all = groups.iter().flat_map(|g| g.members.iter().map(move |m| (g.at, m)));
+            let requests: Vec<Request> =
+                of_all.map(|(at, m)| Request { bytes: asked[m.first].pack.bytes, live: (at, m.last) }).collect();
+            assign(&requests, 256)
+        };
+        let mut groups = self.groups(&asked, self.tuning.is_apart());
+        let (mut places, mut size) = placed(&groups);
+        if size > self.plan.arena.max(LITTLE) {
+            groups = self.groups(&asked, true);
+            (places, size) = placed(&groups);
+        }
         let base = self.reserve(size);
         let mut place = places.into_iter().map(|at| Arg::Scratch(base + at));
         let mut moved: BTreeMap<usize, Vec<(Arg, Arg)>> = BTreeMap::new();
@@ -113,8 +124,8 @@ impl Emit<'_> {
         }
     }
 
-    /// The launches of packs, by the launch that each precedes.
-    fn groups(&self, asked: &[Asked]) -> Vec<Group> {
+    /// The launches of packs, by the launch that each precedes; `apart`: each product's for itself.
+    fn groups(&self, asked: &[Asked], apart: bool) -> Vec<Group> {
         let clusters = &self.plan.clusters.clusters;
         let mut writer: BTreeMap<NodeId, usize> = BTreeMap::new();
         for (i, c) in clusters.iter().enumerate() {
@@ -128,10 +139,10 @@ impl Emit<'_> {
         // Clusters that share another's launches have none of their own: those of the cluster after are later.
         let after = |cluster: usize| spans.range(cluster + 1..).next().map_or(self.launch_count(), |s| s.1.0);
         let mut all: Vec<Same> = vec![];
-        let mut known: BTreeMap<(&str, &[Arg]), usize> = BTreeMap::new();
+        let mut known: BTreeMap<(&str, &[Arg], usize), usize> = BTreeMap::new();
         for (i, a) in asked.iter().enumerate() {
             let last = spans.get(&a.cluster).map_or(a.launch, |s| s.1 - 1);
-            let key = (a.pack.text.as_str(), &a.pack.args[1..]);
+            let key = (a.pack.text.as_str(), &a.pack.args[1..], if apart { a.cluster } else { 0 });
             let same = *known.entry(key).or_insert_with(|| {
                 let source = |arg: &Arg| match arg {
                     Arg::Node(n) if is_leaf(&self.graph.node(*n).op) => 0,
@@ -139,7 +150,7 @@ impl Emit<'_> {
                     Arg::Scratch(_) | Arg::U32(_) => a.launch,
                 };
                 let ready = key.1.iter().map(source).max().unwrap_or(0).min(a.launch);
-                let ready = if a.pack.bytes > FAR_BYTES { a.launch } else { ready };
+                let ready = if apart || a.pack.bytes > FAR_BYTES { a.launch } else { ready };
                 all.push(Same { first: i, uses: vec![], ready, due: a.launch, last });
                 all.len() - 1
             });
@@ -151,7 +162,8 @@ impl Emit<'_> {
             let pack = &asked[same.first].pack;
             let (bytes, pointers) = (pack.bytes, pack.args.len());
             let joins = |g: &&mut Group| {
-                same.ready <= g.at
+                (!apart || g.cluster == asked[same.first].cluster)
+                    && same.ready <= g.at
                     && g.at <= same.due
                     && g.members.len() < MOST
                     && g.bytes + bytes <= MOST_BYTES

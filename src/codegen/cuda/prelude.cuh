@@ -193,6 +193,25 @@ template <int T, int W, class How, class V> GANC_DEVICE V ganc_fold_columns(V v,
   return v;
 }
 
+// Blocks that have come so far: at first of those that share a tile or a result, then of those that share sums. Always 0 between
+// kernels, since the last block counts none again.
+enum { GANC_TILES = 1024 };
+__device__ unsigned ganc_counts[2 * GANC_TILES];
+
+// True in the last of `of` blocks that come here; it sees what all of them have written.
+GANC_DEVICE bool ganc_last(unsigned* count, unsigned of) {
+  __threadfence();
+  __syncthreads();
+  int last = 0;
+  if (threadIdx.x == 0) {
+    last = atomicAdd(count, 1u) == of - 1;
+    if (last) *count = 0;
+  }
+  last = __syncthreads_or(last);
+  if (last) __threadfence();
+  return last != 0;
+}
+
 // N neighbouring elements, 16 bytes at a time where there are so many.
 template <int N> GANC_DEVICE void ganc_load(float (&r)[N], const float* p) {
 #pragma unroll

@@ -217,6 +217,7 @@ impl Printer<'_> {
                 let text = format!("{v} = {name}<{of}>({v}, {s});");
                 self.line(&text);
             }
+            Stmt::Last(of) => self.line(&format!("if (!ganc_last(ganc_counts + blockIdx.x, {of}u)) return;")),
             Stmt::Return(e) => self.line(&format!("return {};", self.expr(e, 0))),
         }
     }

@@ -325,7 +325,7 @@ fn weight_grad(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
 fn after(emit: &mut Emit, node: NodeId, body: &Body, from: Arg) {
     let (body, waits) = (simplified(body), |n| (n == node).then_some(from));
     if body.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. })) {
-        reduce(emit, &body, &waits);
+        reduce(emit, &body, None, &waits);
     } else {
         let all: Vec<usize> = (0..body.sinks.len()).collect();
         nest(emit, "after", &body, &all, &waits);

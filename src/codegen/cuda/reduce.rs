@@ -1,5 +1,6 @@
 //! Loop nests that end in reductions: threads of a block share the elements of a result; where results are few,
-//! several blocks do, and a second launch adds up what they found. The order of additions depends on shapes alone.
+//! several blocks do, and the last of them to end adds up what all of them found. The order of additions depends on
+//! shapes alone.
 
 use super::Arg;
 use super::body::{Lowering, Regs, is_wide, needed, value};
@@ -7,14 +8,15 @@ use super::emit::{Emit, NAME, Tensors};
 use super::ir::{Across, Builtin, Call, Expr, Function, Infix, Kind, Role, Stmt, Ty, Var};
 use super::map::reads_of;
 use super::nest::{Grouping, group, indices};
-use crate::fuse::{Body, Combine, Sink};
+use crate::fuse::{Affine, Body, Combine, Sink};
 use crate::graph::{Binary, DType, NodeId};
+use std::collections::BTreeMap;
 
 /// Threads of a block.
 const THREADS: usize = 256;
 /// Blocks that keep all processors of a large GPU busy.
 const ENOUGH: usize = 528;
-/// Steps of a thread from which on a result is worth several blocks and another launch, and steps left to each then.
+/// Steps of a thread from which on a result is worth several blocks, and steps left to each then.
 const LONG: usize = 32;
 const SHORT: usize = 8;
 
@@ -80,8 +82,9 @@ fn axes_of(s: &Sink) -> Option<&[usize]> {
     }
 }
 
-/// The launches of a simplified body with reductions. `instead` gives what stands for a node without memory.
-pub(super) fn reduce(emit: &mut Emit, body: &Body, instead: &dyn Fn(NodeId) -> Option<Arg>) {
+/// The launches of a simplified body with reductions, and of a map over their results, which reads them in step.
+/// `instead` gives what stands for a node without memory.
+pub(super) fn reduce(emit: &mut Emit, body: &Body, then: Option<&Body>, instead: &dyn Fn(NodeId) -> Option<Arg>) {
     // Reductions over the same loops share a launch; stores go with the last one, since they may overwrite in place
     // what the others read.
     let mut sets: Vec<(Vec<usize>, Vec<usize>)> = vec![];
@@ -97,7 +100,7 @@ pub(super) fn reduce(emit: &mut Emit, body: &Body, instead: &dyn Fn(NodeId) -> O
     let last = sets.len().saturating_sub(1);
     for (k, (axes, sums)) in sets.iter().enumerate() {
         let stores: &[usize] = if k == last { &stores } else { &[] };
-        one(emit, body, axes, sums, stores, instead);
+        one(emit, body, axes, sums, stores, then, instead);
     }
 }
 
@@ -145,6 +148,7 @@ fn one(
     axes: &[usize],
     sums: &[usize],
     stores: &[usize],
+    then: Option<&Body>,
     instead: &dyn Fn(NodeId) -> Option<Arg>,
 ) {
     let sinks = [sums, stores].concat();
@@ -160,13 +164,15 @@ fn one(
     if l.results == 0 {
         return;
     }
-    let mut f = Function::new(NAME, Role::Kernel { threads: THREADS }, is_wide(body));
+    let wide = is_wide(body) || then.is_some_and(is_wide);
+    let mut f = Function::new(NAME, Role::Kernel { threads: THREADS }, wide);
     let split = l.parts > 1;
     // What a part finds waits in scratch.
-    let direct: Vec<NodeId> = if split { vec![] } else { sums.iter().map(|&s| body.sinks[s].node()).collect() };
+    let direct: Vec<NodeId> = sums.iter().map(|&s| body.sinks[s].node()).collect();
     let stored = stores.iter().map(|&s| body.sinks[s].node());
-    let writes: Vec<NodeId> = direct.iter().copied().chain(stored).collect();
-    let tensors = Tensors::declare(emit, &mut f, &reads_of(body, &wanted), &writes, instead);
+    let writes: Vec<NodeId> = direct.iter().copied().chain(stored).chain(writes_of(then)).collect();
+    let reads = [reads_of(body, &wanted), others_of(then, &direct)].concat();
+    let tensors = Tensors::declare(emit, &mut f, &reads, &writes, instead);
     let (pointers, mut args) = (tensors.pointers, tensors.args);
     let mut reductions = vec![];
     for (k, &s) in sums.iter().enumerate() {
@@ -180,9 +186,9 @@ fn one(
         for r in &reductions {
             let dtype = if r.ty == Ty::F32 { DType::F32 } else { DType::U32 };
             let at = emit.scratch(l.parts * l.results * 4);
-            let p = f.param(format!("p{}", args.len()), Kind::Pointer { dtype, write: true, alone: true });
+            let p = f.param(format!("p{}", args.len()), Kind::Pointer { dtype, write: true, alone: false });
             args.push(Arg::Scratch(at));
-            waiting.push((p, at));
+            waiting.push(p);
         }
     }
     let arrays: Vec<Option<Var>> = reductions
@@ -268,37 +274,79 @@ fn one(
     inside.push(Stmt::For { var: r, from, to, step: Expr::Index(l.lanes as i64), unroll, body: each });
     let there = Expr::Var(o).infix(Infix::Lt, Expr::Index(l.results as i64));
     code.push(Stmt::If(there.clone(), inside, vec![]));
-    for (r, array) in reductions.iter().zip(&arrays) {
-        if let Some(shared) = *array {
-            let sum = r.combine == Combine::Sum;
-            code.push(Stmt::BlockReduce { var: r.var, sum, across: l.across(), shared });
+    code.extend(fold(&l, &reductions, &arrays));
+    let leader = Expr::Var(first).infix(Infix::Eq, Expr::Index(0)).and(there.clone());
+    if split {
+        let at = Expr::Builtin(Builtin::BlockY).times(l.results as i64).plus(Expr::Var(o));
+        let found = reductions.iter().zip(&waiting);
+        let found = found.map(|(r, &p)| Stmt::Store(p, at.clone(), Expr::Var(r.var))).collect();
+        code.push(Stmt::If(leader.clone(), found, vec![]));
+        code.push(Stmt::Last(l.parts));
+        let mut add = vec![];
+        for (r, &p) in reductions.iter().zip(&waiting) {
+            let part = f.scalar("part", Ty::Index);
+            let from = Expr::Load(p, Box::new(Expr::Var(part).times(l.results as i64).plus(Expr::Var(o))));
+            let body = vec![Stmt::Assign(r.var, with(r.combine, r.var, from, Expr::Index(0)))];
+            let (to, step) = (Expr::Index(l.parts as i64), Expr::Index(l.lanes as i64));
+            code.push(Stmt::Assign(r.var, start(r.combine, r.ty).1));
+            add.push(Stmt::For { var: part, from: Expr::Var(first), to, step, unroll: 4, body });
         }
+        code.push(Stmt::If(there, add, vec![]));
+        code.extend(fold(&l, &reductions, &arrays));
     }
     let mut end = vec![];
-    for (k, r) in reductions.iter().enumerate() {
-        match waiting.get(k) {
-            Some(&(p, _)) => {
-                let at = Expr::Builtin(Builtin::BlockY).times(l.results as i64).plus(Expr::Var(o));
-                end.push(Stmt::Store(p, at, Expr::Var(r.var)));
-            }
-            None => {
-                let result = finished(r.combine, r.var, emit.graph.ty(r.node).dtype);
-                end.push(Stmt::Store(lowering.pointers[&r.node], Expr::Var(o), result));
-            }
-        }
+    for r in &reductions {
+        let result = finished(r.combine, r.var, emit.graph.ty(r.node).dtype);
+        end.push(Stmt::Store(lowering.pointers[&r.node], Expr::Var(o), result));
     }
-    let leader = Expr::Var(first).infix(Infix::Eq, Expr::Index(0)).and(there);
+    if let Some(then) = then {
+        let results: Vec<(NodeId, Var)> = reductions.iter().map(|r| (r.node, r.var)).collect();
+        after(&mut f, then, lowering.pointers.clone(), &results, o, &mut end);
+    }
     code.push(Stmt::If(leader, end, vec![]));
     f.body = code;
     let shared = f.shared;
     let name = emit.function("reduce", &f);
     let grid = [l.results.div_ceil(l.side) as u32, l.parts as u32, 1];
     emit.launch(name, grid, THREADS, shared, args);
-    if split {
-        let parts: Vec<(NodeId, Combine, Ty, usize)> =
-            reductions.iter().zip(&waiting).map(|(r, w)| (r.node, r.combine, r.ty, w.1)).collect();
-        finish(emit, &parts, l.parts, l.results, instead);
-    }
+}
+
+/// Combines what the threads of a block have found.
+fn fold(l: &Layout, reductions: &[Reduction], arrays: &[Option<Var>]) -> Vec<Stmt> {
+    let one = |(r, array): (&Reduction, &Option<Var>)| {
+        let sum = r.combine == Combine::Sum;
+        array.map(|shared| Stmt::BlockReduce { var: r.var, sum, across: l.across(), shared })
+    };
+    reductions.iter().zip(arrays).filter_map(one).collect()
+}
+
+/// What a map writes.
+fn writes_of(then: Option<&Body>) -> Vec<NodeId> {
+    then.map_or(vec![], |b| b.sinks.iter().map(Sink::node).collect())
+}
+
+/// What a map reads beside these results.
+fn others_of(then: Option<&Body>, results: &[NodeId]) -> Vec<NodeId> {
+    then.map_or(vec![], |b| b.reads().into_iter().filter(|n| !results.contains(n)).collect())
+}
+
+/// What a map does with the results of this number, which are at hand.
+fn after(
+    f: &mut Function,
+    then: &Body,
+    pointers: BTreeMap<NodeId, Var>,
+    results: &[(NodeId, Var)],
+    number: Var,
+    code: &mut Vec<Stmt>,
+) {
+    let extents: Vec<(usize, usize)> = then.domain.iter().copied().enumerate().collect();
+    let loops = indices(f, Expr::Var(number), &extents, "m", code);
+    let here = Affine::row_major(&then.domain);
+    let held = results.iter().map(|&(n, v)| (n, here.clone(), Expr::Var(v))).collect();
+    let lowering = Lowering { body: then, loops, pointers, held, prefix: "t" };
+    let all: Vec<usize> = (0..then.sinks.len()).collect();
+    let regs = lowering.emit(f, &needed(then, &all), &[], code);
+    code.extend(then.sinks.iter().filter_map(|s| lowering.store(s, &regs)));
 }
 
 /// The element that is stored for a reduced value.
@@ -309,59 +357,4 @@ fn finished(combine: Combine, var: Var, dtype: DType) -> Expr {
         Combine::Sum | Combine::Max if dtype == DType::Bool => Expr::Call(Call::Convert(DType::Bool), vec![v]),
         Combine::Sum | Combine::Max => v,
     }
-}
-
-/// Adds up (or takes the maxima of) `parts` rows of `results` values in scratch, for each of several nodes:
-/// `(node, how, Ty::F32 or Ty::U32, first byte of scratch)`.
-pub(super) fn finish(
-    emit: &mut Emit,
-    nodes: &[(NodeId, Combine, Ty, usize)],
-    parts: usize,
-    results: usize,
-    instead: &dyn Fn(NodeId) -> Option<Arg>,
-) {
-    let most = THREADS / results.next_power_of_two().min(32);
-    let lanes = parts.div_ceil(2).next_power_of_two().clamp(1, most.max(1));
-    let side = THREADS / lanes;
-    let mut f = Function::new(NAME, Role::Kernel { threads: THREADS }, parts * results > 1 << 30);
-    let writes: Vec<NodeId> = nodes.iter().map(|n| n.0).collect();
-    let Tensors { pointers, mut args } = Tensors::declare(emit, &mut f, &[], &writes, instead);
-    let tid = Expr::Builtin(Builtin::Thread);
-    let (o, first) = (f.scalar("o", Ty::Index), f.scalar("first", Ty::Index));
-    let mut code = vec![];
-    let mut inside = vec![];
-    let mut vars = vec![];
-    for (k, &(_, combine, ty, at)) in nodes.iter().enumerate() {
-        let dtype = if ty == Ty::F32 { DType::F32 } else { DType::U32 };
-        let p = f.param(format!("p{}", args.len()), Kind::Pointer { dtype, write: false, alone: true });
-        args.push(Arg::Scratch(at));
-        let shared = f.shared_array(format!("s{k}"), ty, THREADS);
-        let var = f.mutable(format!("a{k}"), ty);
-        code.push(Stmt::Array(shared));
-        code.push(Stmt::Let(var, start(combine, ty).1));
-        let part = f.scalar("part", Ty::Index);
-        let at = Expr::Var(part).times(results as i64).plus(Expr::Var(o));
-        let add = Stmt::Assign(var, with(combine, var, Expr::Load(p, Box::new(at)), Expr::Index(0)));
-        let (to, step) = (Expr::Index(parts as i64), Expr::Index(lanes as i64));
-        inside.push(Stmt::For { var: part, from: Expr::Var(first), to, step, unroll: 4, body: vec![add] });
-        vars.push((var, shared));
-    }
-    let mine = tid.clone().modulo(side as i64);
-    code.push(Stmt::Let(o, Expr::Builtin(Builtin::BlockX).times(side as i64).plus(mine)));
-    code.push(Stmt::Let(first, tid.over(side as i64)));
-    let there = Expr::Var(o).infix(Infix::Lt, Expr::Index(results as i64));
-    code.push(Stmt::If(there.clone(), inside, vec![]));
-    let mut end = vec![];
-    for (&(node, combine, ..), &(var, shared)) in nodes.iter().zip(&vars) {
-        let across = Across::Columns { lanes, width: side };
-        code.push(Stmt::BlockReduce { var, sum: combine == Combine::Sum, across, shared });
-        let result = finished(combine, var, emit.graph.ty(node).dtype);
-        end.push(Stmt::Store(pointers[&node], Expr::Var(o), result));
-    }
-    let leader = Expr::Var(first).infix(Infix::Eq, Expr::Index(0)).and(there);
-    code.push(Stmt::If(leader, end, vec![]));
-    f.body = code;
-    let shared = f.shared;
-    let name = emit.function("finish", &f);
-    emit.launch(name, [results.div_ceil(side) as u32, 1, 1], THREADS, shared, args);
 }

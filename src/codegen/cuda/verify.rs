@@ -141,7 +141,7 @@ impl Checker<'_> {
                 self.block(then, scope.clone(), false)?;
                 self.block(other, scope.clone(), false)
             }
-            Stmt::Barrier => {
+            Stmt::Barrier | Stmt::Last(_) => {
                 if together {
                     Ok(())
                 } else {

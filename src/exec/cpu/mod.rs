@@ -116,7 +116,7 @@ impl CpuExecutor {
 
     /// How plans for this executor are made.
     pub fn plan_options(&self) -> PlanOptions {
-        PlanOptions { bytes: memory::bytes, align: 64, in_place: true }
+        PlanOptions { bytes: memory::bytes, align: 64, in_place: true, follow: false }
     }
 
     /// The instruction set in use.

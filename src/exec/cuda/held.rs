@@ -52,6 +52,11 @@ impl Sets {
         self.sets.get(held.0).and_then(Option::as_ref)
     }
 
+    /// Whether a set is there.
+    pub fn has(&self, held: Held) -> bool {
+        self.get(held).is_some()
+    }
+
     /// Whether an input is made of rows of a set that is there.
     pub fn feeds(&self, input: &Input) -> bool {
         input.fed.is_some_and(|f| self.get(f.from).is_some())
@@ -125,8 +130,10 @@ impl CudaExecutor {
         let table_at = stored.next_multiple_of(ALIGN);
         let index_at = table_at + usize::next_multiple_of(table, ALIGN);
         let bytes = index_at + index;
-        // Numbers of rows have 31 bits, and a launch's own numbers 32.
+        // Numbers of rows have 31 bits, and a launch's own numbers 32. A mirrored line lies in one stored row.
         let countable = !rows.is_empty() && rows.len() < MIRRORED as usize && rows.width() < 1 << 31;
+        let line = rows.shape.last().copied().unwrap_or(1).max(1);
+        let countable = countable && rows.part().is_multiple_of(line);
         let margin = self.about().memory / MARGIN + self.widest as u64;
         if !countable || self.device.free_bytes()? < bytes as u64 + margin {
             return Ok(None);

@@ -319,7 +319,12 @@ impl CudaExecutor {
             self.workspace = (0, 0);
         }
         self.generation += 1;
-        self.workspace = (self.device.alloc(bytes)?, bytes);
+        let memory = match self.device.alloc(bytes) {
+            // Data sets are kept as long as nothing else needs the room.
+            Err(CudaError::Memory { .. }) if self.release_sets()? => self.device.alloc(bytes)?,
+            other => other?,
+        };
+        self.workspace = (memory, bytes);
         Ok(())
     }
 
@@ -462,6 +467,18 @@ impl Executor for CudaExecutor {
         self.device.write(t.at, &bytes)?;
         t.set = true;
         Ok(())
+    }
+
+    fn may_hold(&self) -> bool {
+        true
+    }
+
+    fn holds(&self, held: Held) -> bool {
+        self.held.has(held)
+    }
+
+    fn reads(&self, p: &Program, input: &str) -> bool {
+        p.inputs.iter().any(|i| *i.name == *input)
     }
 
     fn hold(&mut self, rows: &Rows<'_>) -> Result<Option<Held>, ExecError> {

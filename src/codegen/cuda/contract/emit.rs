@@ -216,7 +216,7 @@ impl Writer<'_, '_> {
         }
         let width = sum.next_multiple_of(PACKED);
         let plane = rows * width;
-        let at = Arg::Scratch(self.emit.scratch(blocks * plane * bytes));
+        let at = self.emit.pack_place();
         let loader = Loader { vector: 1, along: false, ..loader };
         let dtype = self.math.dtype();
         let mut p = Parameters { text: vec![format!("{}* to", element(dtype))], args: vec![at] };

@@ -1,25 +1,6 @@
 // What several blocks have is put together by the last of them: no second kernel. Additions have a fixed order,
 // whichever block comes last.
 
-// Blocks that have come so far: at first of those that share a tile, then of those that share sums. Always 0 between
-// kernels, since the last block counts none again.
-enum { GANC_TILES = 1024 };
-__device__ unsigned ganc_counts[2 * GANC_TILES];
-
-// True in the last of `of` blocks that come here; it sees what all of them have written.
-GANC_DEVICE bool ganc_last(unsigned* count, unsigned of) {
-  __threadfence();
-  __syncthreads();
-  int last = 0;
-  if (threadIdx.x == 0) {
-    last = atomicAdd(count, 1u) == of - 1;
-    if (last) *count = 0;
-  }
-  last = __syncthreads_or(last);
-  if (last) __threadfence();
-  return last != 0;
-}
-
 // Writes this block's part of a tile; the last block of a tile has the sum of all parts in shared memory then, the
 // others are done (false).
 template <class Shape, int PARTS> GANC_DEVICE bool ganc_gather(float* parts, int at, int part) {

@@ -343,7 +343,7 @@ pub fn choices(math: Math, arch: Arch, size: Size, split: bool, access: [Access;
         // A part is worth its own block if it is at least four stages long, or 128 elements.
         let shortest = if tile.shares > 1 { (128 / tile.k).max(1) } else { 4 };
         let most = if split { (sms * tile.least / tiles.max(1)).min(steps / shortest).max(1) } else { 1 };
-        let halves = std::iter::successors((most > 1).then_some(most), |&p| (p > 2).then_some(p / 2));
+        let halves = std::iter::successors((most > 1).then_some(most), |&p| (p >= 4).then_some(p / 2));
         for parts in std::iter::once(1).chain(halves) {
             all.push((Choice { tile, parts, last: parts > 1 && gathered(parts) }, clocks(parts)));
         }

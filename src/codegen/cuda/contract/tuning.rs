@@ -70,13 +70,30 @@ impl fmt::Display for Tile {
 pub struct Tuning {
     /// Text of a shape, text of a choice.
     lines: BTreeMap<String, String>,
+    /// See [`Tuning::apart`].
+    apart: bool,
 }
 
 impl Tuning {
     /// Reads lines `SHAPE = CHOICE`; others are left out.
     pub fn parse(text: &str) -> Self {
         let line = |l: &str| l.split_once(" = ").map(|(a, b)| (a.trim().to_string(), b.trim().to_string()));
-        Self { lines: text.lines().filter(|l| !l.starts_with('#')).filter_map(line).collect() }
+        Self { lines: text.lines().filter(|l| !l.starts_with('#')).filter_map(line).collect(), apart: false }
+    }
+
+    /// The same for a program whose products are measured: what a product needs is done for it alone, right before it.
+    pub fn apart(&self) -> Self {
+        Self { apart: true, ..self.clone() }
+    }
+
+    /// Whether it is [`Tuning::apart`].
+    pub fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// Takes over what another has, in place of what is here of the same shapes.
+    pub fn add(&mut self, other: &Tuning) {
+        self.lines.extend(other.lines.iter().map(|(a, b)| (a.clone(), b.clone())));
     }
 
     /// Number of shapes.
@@ -134,7 +151,7 @@ pub struct Search {
 pub struct Found {
     /// The shape.
     pub shape: Shape,
-    /// What is chosen without a measurement, and its time in nanoseconds, if it ran.
+    /// What is chosen without a measurement, and its time in nanoseconds; none if that program did not run.
     pub guess: (Choice, Option<f64>),
     /// The fastest, and its time.
     pub best: (Choice, f64),
@@ -199,7 +216,11 @@ impl Search {
 
 /// Searches for the fastest ways to cut the products of a program: `measure` compiles it with these tiles, runs it, and
 /// says how each product was cut and how many nanoseconds it took. Shapes that `known` has are left as they are, unless
-/// `again`; of each other, the `most` best guesses are measured.
+/// `again`; of each other, the `most` best guesses are measured. A round that fails (a way to cut a product may need
+/// more memory than there is) measured nothing.
+///
+/// # Errors
+/// That of the first round, which is the program as it is without a search, or of the last, if no round succeeded.
 pub fn search<E>(
     known: &Tuning,
     arch: Arch,
@@ -207,13 +228,22 @@ pub fn search<E>(
     again: bool,
     mut measure: impl FnMut(&Tuning) -> Result<Vec<(Shape, Choice, f64)>, E>,
 ) -> Result<Vec<Found>, E> {
-    let shapes = measure(known)?.into_iter().map(|m| m.0);
+    let shapes = measure(&known.apart())?.into_iter().map(|m| m.0);
     let mut search = Search::new(shapes.filter(|s| again || !known.has(s)), arch, most);
+    let mut failed = None;
     while let Some(tuning) = search.next(known) {
-        let measured = measure(&tuning)?;
-        search.record(&measured);
+        match measure(&tuning.apart()) {
+            Ok(measured) => search.record(&measured),
+            Err(e) => {
+                search.record(&[]);
+                failed = Some(e);
+            }
+        }
     }
-    Ok(search.found())
+    match (search.found(), failed) {
+        (found, Some(e)) if found.is_empty() => Err(e),
+        (found, _) => Ok(found),
+    }
 }
 
 #[cfg(test)]
@@ -231,11 +261,15 @@ mod tests {
         let (a, b) = (shape(512, 128, 1152), shape(7, 33, 65536));
         let mut t = Tuning::default();
         let all = choices(a.math, Arch::Sm90a, a.size, true, a.access);
-        // Every way to cut a product has a text of its own.
-        let mut texts: Vec<String> = all.iter().map(|c| c.0.to_string()).collect();
-        texts.sort();
-        texts.dedup();
-        assert_eq!(texts.len(), all.len());
+        // Every way to cut a product has a text of its own, and is there once.
+        for k in (1..40).map(|i| i * 64 + 1).chain([1152, 65536]) {
+            let size = Size { k, ..a.size };
+            let all = choices(a.math, Arch::Sm90a, size, true, a.access);
+            let mut texts: Vec<String> = all.iter().map(|c| c.0.to_string()).collect();
+            texts.sort();
+            texts.dedup();
+            assert_eq!(texts.len(), all.len(), "{k}");
+        }
         for (choice, _) in &all {
             t.set(&a, choice);
             let read = Tuning::parse(&format!("# a comment\nnonsense\n{t}"));
@@ -249,6 +283,19 @@ mod tests {
         assert_eq!(old.choice(&a, Arch::Sm90a), choose(a.math, Arch::Sm90a, a.size, true, a.access));
     }
 
+    /// A search among four candidates; `run` says which rounds fail.
+    fn search_all(
+        base: &Tuning,
+        shapes: [Shape; 2],
+        mut run: impl FnMut(Tuning) -> Result<Tuning, usize>,
+    ) -> Result<Vec<Found>, usize> {
+        search(base, Arch::Sm90a, 4, false, |t| {
+            let t = run(t.clone())?;
+            assert!(t.is_apart());
+            Ok(shapes.iter().map(|s| (*s, t.choice(s, Arch::Sm90a), 5.0)).collect())
+        })
+    }
+
     #[test]
     fn the_fastest_is_found() {
         let shapes = [shape(512, 128, 1152), shape(64, 64, 65536)];
@@ -259,12 +306,8 @@ mod tests {
         let mut rounds = 0;
         while let Some(t) = search.next(&base) {
             rounds += 1;
-            let measured: Vec<_> = shapes
-                .iter()
-                .map(|s| (*s, t.choice(s, Arch::Sm90a)))
-                // One product is always cut as it was.
-                .map(|(s, c)| (s, c, time(&s, &c)))
-                .collect();
+            let measured: Vec<_> =
+                shapes.iter().map(|s| (*s, t.choice(s, Arch::Sm90a))).map(|(s, c)| (s, c, time(&s, &c))).collect();
             search.record(&measured);
         }
         assert_eq!(rounds, search.rounds());
@@ -275,6 +318,17 @@ mod tests {
             assert_eq!(f.best.1, least);
             assert_eq!(f.guess.0, choose(f.shape.math, Arch::Sm90a, f.shape.size, true, f.shape.access));
         }
+        // A round that fails measures nothing, and others do; if all fail, that is the answer.
+        let mut round = 0;
+        let mut measure = |from: usize| {
+            round = 0;
+            search_all(&base, shapes, |t| {
+                round += 1;
+                if round == 1 || round > from { Ok(t) } else { Err(round) }
+            })
+        };
+        assert!(measure(3).unwrap().iter().all(|f| f.tried == 2 && f.guess.1.is_none()));
+        assert_eq!(measure(9), Err(5));
         // What did not run is not believed.
         let mut search = Search::new(shapes, Arch::Sm90a, 2);
         let t = search.next(&base).unwrap();
