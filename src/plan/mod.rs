@@ -24,7 +24,7 @@ pub struct PlanOptions {
     pub align: usize,
     /// Whether parameters may be overwritten in place.
     pub in_place: bool,
-    /// Whether maps may be done by the launch of the reduction that they follow.
+    /// Whether maps may be done by the launch of the reduction that they follow, and small ones by one launch.
     pub follow: bool,
 }
 
@@ -136,16 +136,22 @@ pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {
         }
     }
     let mut lives = lifetimes(g, &clusters, &places);
-    for &i in &followed {
-        // Both are one launch: what either reads is alive to its end, what either writes from its beginning.
-        for n in &clusters.clusters[i].reads {
-            if let Some(l) = lives.get_mut(n) {
-                l.1 = l.1.max(i + 1);
+    let mut together: Vec<(usize, usize)> = followed.iter().map(|&i| (i, i + 1)).collect();
+    if follow {
+        together.extend(order::runs(g, &clusters.clusters));
+    }
+    for (first, last) in together {
+        // One launch may do all: what it reads is alive to its end, what it writes from its beginning.
+        for c in &clusters.clusters[first..=last] {
+            for n in &c.reads {
+                if let Some(l) = lives.get_mut(n) {
+                    l.1 = l.1.max(last);
+                }
             }
-        }
-        for n in &clusters.clusters[i + 1].writes {
-            if let Some(l) = lives.get_mut(n) {
-                l.0 = l.0.min(i);
+            for n in &c.writes {
+                if let Some(l) = lives.get_mut(n) {
+                    l.0 = l.0.min(first);
+                }
             }
         }
     }

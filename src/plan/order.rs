@@ -1,6 +1,6 @@
 //! Launch order, and which persistent tensors are overwritten in place.
 
-use crate::fuse::{Affine, Body, Clusters, Code, Sink, Work, base};
+use crate::fuse::{Affine, Body, Cluster, Clusters, Code, Kind, Sink, Work, base};
 use crate::graph::{Graph, Name, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,17 +91,19 @@ pub(super) fn order(
         }
         chosen.insert(n, target.into());
     }
-    // Kahn's algorithm; among the ready ones the first in the graph.
+    // Kahn's algorithm; among the ready ones the first in the graph, or what is small before it.
+    let sizes: Vec<Turn> = list.iter().map(|c| if follow { turn(g, c) } else { Turn::Own }).collect();
     let mut waiting = vec![0usize; list.len()];
     dag.next.iter().flatten().for_each(|&i| waiting[i] += 1);
-    let mut ready: BTreeSet<usize> = (0..list.len()).filter(|&i| waiting[i] == 0).collect();
+    let mut ready: BTreeSet<(Turn, usize)> =
+        (0..list.len()).filter(|&i| waiting[i] == 0).map(|i| (sizes[i], i)).collect();
     let mut order = vec![];
-    while let Some(i) = ready.pop_first() {
+    while let Some((_, i)) = ready.pop_first() {
         order.push(i);
         for &u in &dag.next[i] {
             waiting[u] -= 1;
             if waiting[u] == 0 {
-                ready.insert(u);
+                ready.insert((sizes[u], u));
             }
         }
     }
@@ -112,6 +114,51 @@ pub(super) fn order(
     let mut slots: Vec<_> = std::mem::take(&mut clusters.clusters).into_iter().map(Some).collect();
     clusters.clusters = order.into_iter().filter_map(|i| slots[i].take()).collect();
     (chosen, leaders)
+}
+
+/// Whose turn it is first among clusters that are ready.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Little work that others may wait for.
+    Little,
+    /// A small map: after the little work that is ready, so that maps that are alike come together.
+    Map,
+    /// In the order of the graph.
+    Own,
+}
+
+/// Bytes that a cluster with little work reads and writes at most. Its results may wait in memory for their readers.
+const LITTLE: usize = 2 << 20;
+
+fn turn(g: &Graph, c: &Cluster) -> Turn {
+    let bytes: usize = c.reads.iter().chain(&c.writes).map(|&n| g.ty(n).bytes()).sum();
+    match c.kind {
+        // Updates wait for the gradients of all parameters, to be done together.
+        Kind::Update => Turn::Own,
+        _ if bytes > LITTLE => Turn::Own,
+        Kind::Map => Turn::Map,
+        Kind::Reduce | Kind::Contract | Kind::Rows => Turn::Little,
+    }
+}
+
+/// Runs of small maps, as places of an order: none reads what another one writes.
+pub(super) fn runs(g: &Graph, clusters: &[Cluster]) -> Vec<(usize, usize)> {
+    let mut runs = vec![];
+    let mut first = 0;
+    while first < clusters.len() {
+        let mut end = first;
+        while let Some(c) = clusters.get(end).filter(|c| turn(g, c) == Turn::Map) {
+            if clusters[first..end].iter().any(|o| o.writes.iter().any(|n| c.reads.contains(n))) {
+                break;
+            }
+            end += 1;
+        }
+        if end > first + 1 {
+            runs.push((first, end - 1));
+        }
+        first = end.max(first + 1);
+    }
+    runs
 }
 
 fn body_in_step(body: &Body, old: NodeId, new: NodeId) -> bool {
