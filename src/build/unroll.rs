@@ -176,7 +176,8 @@ impl<'m> Builder<'m> {
             self.moment.memo = self.draws_of(&self.moment);
             let (_, names, grads) = self.gradients(p)?;
             let t = self.time_ahead(p, asked.player, k, using.is_none());
-            let next = self.step(p, &spec, &names, &grads, Some(&moments), t, (asked.first, None));
+            let scaled = self.scaled_ahead(&grads, t);
+            let next = self.step(p, &spec, &names, &grads, Some(&moments), t, (asked.first, scaled.as_ref()));
             moments.clear();
             for (name, (value, states)) in names.iter().zip(next) {
                 self.replace(name, value);
