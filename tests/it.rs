@@ -40,5 +40,6 @@ mod summaries;
 mod support;
 mod syntax;
 mod tidy;
+mod trained;
 mod tricks;
 mod unrolled;
