@@ -227,3 +227,18 @@ fn hostile_specs_end_soon() {
     let e = c.refused(&["check", "errors.gan"], "… and 450 more");
     assert!(e.ends_with("500 errors\n") && e.matches("500 errors").count() == 1);
 }
+
+/// A run that would not fit says so before it leaves a folder; the limit is the user's where one is given.
+#[test]
+fn too_little_memory() {
+    let case = Case::new();
+    case.write("big.gan", RING.replace("batch 33", "batch 20_000"));
+    let said = case.refused(&["run", "big.gan", "--device", "cpu", "--memory", "4"], "E0553");
+    assert!(said.contains("4.0 MiB are allowed by `--memory`") && said.contains("at most `batch "), "{said}");
+    assert!(!case.path("runs").exists(), "a refused run made a folder");
+    let fits = said.split("at most `batch ").nth(1).and_then(|s| s.split('`').next()).expect("a batch");
+    case.write("fits.gan", RING.replace("batch 33", &format!("batch {fits}")));
+    case.ok(&["check", "fits.gan", "--memory", "4"]);
+    case.refused(&["check", "big.gan", "--memory", "4"], "E0553");
+    case.ok(&["check", "big.gan"]);
+}

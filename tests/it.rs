@@ -41,5 +41,6 @@ mod summaries;
 mod support;
 mod syntax;
 mod tidy;
+mod trained;
 mod tricks;
 mod unrolled;

@@ -1,4 +1,5 @@
-//! Every trick with every loss of the prelude: either it trains, or it is refused with a reason. The table is a snapshot.
+//! Every trick with every loss of the prelude, and with every trick: either it trains, or it is refused with a reason.
+//! The tables are snapshots.
 
 use crate::support::{Steps, repo};
 use ganc::build::program::Compiled;
@@ -12,6 +13,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 const STEPS: u64 = 20;
+/// Iterations of each pair of tricks.
+const FEW: u64 = 6;
 
 /// Networks with what tricks look for: batch norms on both sides, a tap, pictures.
 const SPEC: &str = "
@@ -77,7 +80,16 @@ fn compile(text: &str, schema: &Schema) -> Result<Compiled, Diagnostics> {
     Ok(ganc::build::build(&core, &sources, &|_| Ok(schema.clone()))?.0)
 }
 
-fn outcome(text: &str, schema: &Schema, data: &Arc<Dataset>) -> String {
+/// A spec without sugar, or the code of its first error.
+fn expanded(text: &str) -> Result<String, &'static str> {
+    let mut sources = SourceMap::default();
+    let path = repo("tests/train/pair.gan");
+    let model = model::load(&path, &mut sources, &|_| Ok(text.to_string()), &Options::default());
+    let core = model.and_then(|m| ganc::tricks::expand(&m));
+    core.map(|c| ganc::syntax::print(&c.to_file())).map_err(|d| d.items().first().map_or("", |d| d.code))
+}
+
+fn outcome(text: &str, schema: &Schema, data: &Arc<Dataset>, steps: u64) -> String {
     let compiled = match compile(text, schema) {
         Ok(c) => c,
         Err(d) => {
@@ -87,7 +99,7 @@ fn outcome(text: &str, schema: &Schema, data: &Arc<Dataset>) -> String {
         }
     };
     let mut run = Steps::new(&compiled, compiled.data.iter().map(|_| data.clone()).collect());
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         for (name, loss) in run.step() {
             assert!(loss.is_finite(), "{text}\n{name} is {loss}");
         }
@@ -108,7 +120,31 @@ fn every_trick_with_every_loss() {
         writeln!(out, "{}", line(trick.name)).expect("write");
         for loss in losses() {
             let text = format!("{SPEC}    loss {loss}\n    {}\n}}\n", line(trick.name));
-            writeln!(out, "    {loss:<22}{}", outcome(&text, &schema, &data)).expect("write");
+            writeln!(out, "    {loss:<22}{}", outcome(&text, &schema, &data, STEPS)).expect("write");
+        }
+    }
+    insta::assert_snapshot!(out);
+}
+
+/// Each pair of tricks; which of the two comes first in the text decides nothing.
+#[test]
+fn every_trick_with_every_trick() {
+    let first = compile_first();
+    let (schema, data) = (ganc::data::schema(&first).expect("a schema"), ganc::data::open(&first).expect("data"));
+    let data = Arc::new(data);
+    let mut out = String::new();
+    let tricks = &ganc::tricks::TRICKS;
+    for (i, one) in tricks.iter().enumerate() {
+        writeln!(out, "{}", line(one.name)).expect("write");
+        for (j, other) in tricks.iter().enumerate().skip(i) {
+            let with =
+                |a: &str, b: &str| format!("{SPEC}    loss non_saturating\n    {}\n    {}\n}}\n", line(a), line(b));
+            let (text, turned) = (with(one.name, other.name), with(other.name, one.name));
+            let said = outcome(&text, &schema, &data, FEW);
+            writeln!(out, "    {:<28}{said}", other.name).expect("write");
+            if i != j {
+                assert_eq!(expanded(&text), expanded(&turned), "{} and {}", one.name, other.name);
+            }
         }
     }
     insta::assert_snapshot!(out);

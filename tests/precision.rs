@@ -25,12 +25,17 @@ impl<E: Executor> Run<E> {
 
     /// One iteration; its first loss.
     fn step(&mut self) -> f64 {
+        self.losses()[0]
+    }
+
+    /// One iteration; its losses.
+    fn losses(&mut self) -> Vec<f64> {
         self.iteration += 1;
         let seed = HostTensor::u32([2], vec![7, 0]);
         let iteration = HostTensor::u32([], vec![self.iteration]);
         let inputs = [("seed", &seed), ("iteration", &iteration)];
         let out = self.exec.run(&mut self.program, &inputs).expect("it runs");
-        out.iter().find(|o| o.0.starts_with("loss:")).expect("a loss").1.to_f64()[0]
+        out.iter().filter(|o| o.0.starts_with("loss:")).map(|o| o.1.to_f64()[0]).collect()
     }
 
     fn get(&self, name: &str) -> Vec<f64> {
@@ -148,4 +153,86 @@ fn the_scale_doubles_after_2000_updates() {
     assert_eq!((run.get("opt:G.scale"), run.get("opt:G.good")), (vec![1024.0], vec![1999.0]));
     run.step();
     assert_eq!((run.get("opt:G.scale"), run.get("opt:G.good")), (vec![2048.0], vec![0.0]));
+}
+
+/// A judge seen three updates ahead, in some precision; `rate` is large where gradients should overflow.
+fn ahead(precision: &str, order: &str) -> Compiled {
+    let text = format!(
+        "generator G(z: [4]) -> [2] {{ linear(16); tanh; linear(2) }}
+discriminator D(x: [2]) -> [1] {{ linear(16); tanh; linear(1) }}
+train {{
+    batch 16
+    steps 20
+    precision {precision}
+    draw z: [4] ~ normal
+    draw u: [2] ~ normal
+    let real = u / 4 + 1
+    loss non_saturating(D(real), D(G(z)))
+    player D {{ using adam(lr: 1e-2, beta1: 0.5) }}
+    player G {{ using adam(lr: 1e-2, beta1: 0.5) }}
+    trick unrolled(steps: 3, order: {order})
+}}
+"
+    );
+    compile_text(&text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn halves_look_ahead_as_f32_does_within_their_rounding() {
+    for order in ["full", "first"] {
+        let run = |precision: &str| {
+            let c = ahead(precision, order);
+            let (mut cpu, mut oracle) = (Run::new(&c, cpu()), Run::new(&c, Oracle::default()));
+            let losses: Vec<f64> = (0..20).map(|_| cpu.step()).collect();
+            let exact: Vec<f64> = (0..20).map(|_| oracle.step()).collect();
+            for t in &c.tensors {
+                assert!(cpu.get(&t.name).iter().all(|v| v.is_finite()), "{precision} {order}: {}", t.name);
+            }
+            // Roundings at the border between two halves differ, so whole runs agree less than one step does.
+            for (a, b) in losses.iter().zip(&exact) {
+                assert!((a - b).abs() <= 0.01 * b.abs(), "{precision} {order}: {losses:?}, oracle {exact:?}");
+            }
+            let scale = (precision == "f16").then(|| cpu.get("opt:G.scale")[0]);
+            (losses, cpu.get("G.linear2.weight"), scale)
+        };
+        let (full, weights, _) = run("f32");
+        for (precision, tolerance) in [("bf16", 0.05), ("f16", 0.01)] {
+            let (losses, halves, scale) = run(precision);
+            assert_ne!(losses, full, "{precision} rounds");
+            for (l, f) in losses.iter().zip(&full) {
+                assert!((l - f).abs() <= tolerance * f.abs(), "{precision} {order}: {losses:?}, f32 {full:?}");
+            }
+            let far = halves.iter().zip(&weights).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(far <= 0.05, "{precision} {order}: weights differ by {far}");
+            // Twenty updates without overflow, or with few: the scale has not collapsed.
+            assert!(scale.is_none_or(|s| s >= 256.0), "{order}: the scale is {scale:?}");
+        }
+    }
+}
+
+/// The judge's gradients overflow at the first scales: also those of the updates that the generator sees ahead.
+#[test]
+fn an_overflow_ahead_skips_what_would_be_skipped() {
+    let text = "generator G(z: [4]) -> [2] { linear(2) }
+discriminator D(x: [2]) -> [1] { linear(1) }
+train {
+    batch 4
+    steps 20
+    precision f16
+    draw z: [4] ~ normal
+    draw real: [2] ~ normal
+    player D { minimize 8 * mean(D(G(z)) - D(real)); using adam(lr: 1e-2) }
+    player G { minimize -mean(unroll(D, steps: 3)(G(z))); using adam(lr: 1e-2) }
+}
+";
+    let c = compile_text(text).unwrap_or_else(|e| panic!("{e}"));
+    let mut run = Run::new(&c, cpu());
+    let start = run.get("G.linear1.weight");
+    for _ in 0..20 {
+        let losses = run.losses();
+        assert!(losses.iter().all(|l| l.is_finite()), "{losses:?} after {}", run.iteration);
+    }
+    assert!(run.get("opt:D.scale")[0] < 65536.0, "nothing has overflowed, so nothing was tested");
+    assert_ne!(run.get("G.linear1.weight"), start, "the generator learns once scales fit");
+    assert!(c.tensors.iter().all(|t| run.get(&t.name).iter().all(|v| v.is_finite())));
 }

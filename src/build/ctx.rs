@@ -276,6 +276,8 @@ pub(super) struct Gx {
     pub mask: u64,
     /// Updates that each player has made.
     pub done: BTreeMap<usize, usize>,
+    /// The longest `unroll` so far: its place and steps.
+    pub longest: Option<(Span, usize)>,
     /// Parameters some updates ahead.
     pub ahead: Vec<BTreeMap<Name, NodeId>>,
     /// Exchanges with buffers: place and samples, and what came back.
@@ -548,11 +550,16 @@ impl<'m> Builder<'m> {
         let count = self.gx.graph.nodes().len();
         if count > MAX_NODES {
             self.fatal = true;
-            self.report(
-                Diagnostic::error("E0455", "the program is too large")
-                    .at(span, format!("with this, one graph has more than {MAX_NODES} operations"))
-                    .help("lower the counts of `repeat`, `steps` of `unroll`, or the number of layers"),
-            );
+            let d = Diagnostic::error("E0455", "the program is too large");
+            let text = format!("with this, one graph has more than {MAX_NODES} operations");
+            self.report(match self.gx.longest {
+                // The gradient through updates ahead comes later than they do, and is larger.
+                Some((at, steps)) => d
+                    .at(at, format!("{steps} updates ahead, and the gradient through them, are a part of it"))
+                    .label(span, text)
+                    .help("lower these `steps`: the operations of an iteration grow with them"),
+                None => d.at(span, text).help("lower the counts of `repeat`, or the number of layers"),
+            });
             return false;
         }
         for i in from..count {

@@ -14,9 +14,11 @@
 //! - `precision`: fewer bits for products, scales of objectives in f16
 //! - `samples`, `overlay`, `evaluate`, `metric`: actions
 //! - `lints`: warnings about what was built; `watch`: what monitors show
+//! - `afford`: what would fit where memory is short
 //!
 //! [`program`] is the contract with the training loop.
 
+mod afford;
 mod arith;
 mod body;
 mod call;
@@ -45,6 +47,7 @@ mod unroll;
 mod value;
 mod watch;
 
+pub use afford::{Room, afford, bytes};
 pub use ctx::Schemas;
 pub use sample::{INPUT, apply_chunk, sample_chunk};
 

@@ -97,12 +97,8 @@ impl<'m> Builder<'m> {
         found.iter().zip(wrt).map(one).collect()
     }
 
-    /// Moves a player's scale on (Micikevicius et al. 2018, section 3.2): halved when a gradient has overflowed,
-    /// which skips the update, doubled after 2000 updates without.
-    pub fn move_scale(&mut self, player: &str, grads: &[NodeId]) -> Scaled {
-        let (scale_name, scale) = self.scalar_state(player, "scale", SCALE);
-        let (good_name, good) = self.scalar_state(player, "good", 0.0);
-        let (count_name, count) = self.scalar_state(player, "updates", 0.0);
+    /// Whether all elements of all of these are finite.
+    fn all_finite(&mut self, grads: &[NodeId]) -> NodeId {
         let g = &mut self.gx.graph;
         let most = g.scalar(f64::from(f32::MAX));
         let mut finite = None;
@@ -115,7 +111,24 @@ impl<'m> Builder<'m> {
             let ok = g.binary(Binary::Le, largest, most);
             finite = Some(finite.map_or(ok, |f| g.binary(Binary::And, f, ok)));
         }
-        let finite = finite.unwrap_or_else(|| g.splat(1.0, Type::new(DType::Bool, [])));
+        finite.unwrap_or_else(|| g.splat(1.0, Type::new(DType::Bool, [])))
+    }
+
+    /// What a virtual update needs to know of its scaled gradients: where one has overflowed it is skipped, as the
+    /// update itself would be. Else the objective of who looks ahead, which stands for the unscaled one, were no number.
+    /// Scales stay as they are: the real updates move them.
+    pub fn scaled_ahead(&mut self, grads: &[NodeId], t: NodeId) -> Option<Scaled> {
+        self.needs_scale().then(|| Scaled { finite: self.all_finite(grads), t })
+    }
+
+    /// Moves a player's scale on (Micikevicius et al. 2018, section 3.2): halved when a gradient has overflowed,
+    /// which skips the update, doubled after 2000 updates without.
+    pub fn move_scale(&mut self, player: &str, grads: &[NodeId]) -> Scaled {
+        let (scale_name, scale) = self.scalar_state(player, "scale", SCALE);
+        let (good_name, good) = self.scalar_state(player, "good", 0.0);
+        let (count_name, count) = self.scalar_state(player, "updates", 0.0);
+        let finite = self.all_finite(grads);
+        let g = &mut self.gx.graph;
         let [zero, one] = [0.0, 1.0].map(|v| g.scalar(v));
         let good = g.offset(good, 1.0);
         let patience = g.scalar(PATIENCE);

@@ -4,7 +4,7 @@
 //! that only this graph knows, so that the gradient of what follows runs through them as through anything else. What
 //! the real evaluation keeps (statistics, buffers, moments, applications) is put back afterwards.
 
-use super::ctx::{Ahead, Builder, Moment};
+use super::ctx::{Ahead, Builder, MAX_NODES, Moment};
 use super::expr::Env;
 use super::train::PlayerCx;
 use super::value::{NetRef, Value, View};
@@ -43,11 +43,14 @@ impl<'m> Builder<'m> {
         if steps == 0 {
             return Value::Net(NetRef { stop: true, ..net });
         }
+        if self.gx.longest.is_none_or(|l| l.1 < steps) {
+            self.gx.longest = Some((span, steps));
+        }
         let asked = Ahead { player, steps, using: using.as_ref().map(|u| u.0.clone()), first };
         if let Some((_, at)) = self.moment.ahead.iter().find(|a| a.0 == asked) {
             return Value::Net(NetRef { view: View::Ahead(*at), ..net });
         }
-        let Some(values) = self.look_ahead(p, &asked, using.map(|u| u.1)) else {
+        let Some(values) = self.look_ahead(p, &asked, using.map(|u| u.1), span) else {
             debug_assert!(self.failed() || self.fatal, "unrolling failed without a word");
             return Value::Error;
         };
@@ -111,6 +114,7 @@ impl<'m> Builder<'m> {
         p: &PlayerCx<'m>,
         asked: &Ahead,
         using: Option<&'m Expr>,
+        span: Span,
     ) -> Option<BTreeMap<Name, NodeId>> {
         let kept = (
             self.gx.params.clone(),
@@ -132,7 +136,7 @@ impl<'m> Builder<'m> {
         };
         let caller = std::mem::replace(&mut self.moment, ahead);
         self.moment.memo = self.draws_of(&caller);
-        let values = self.virtual_updates(p, asked, using);
+        let values = self.virtual_updates(p, asked, using, span);
         let draws = self.draws_of(&self.moment);
         self.moment = caller;
         // A draw that only the virtual updates have read so far has its value for the whole update.
@@ -153,6 +157,7 @@ impl<'m> Builder<'m> {
         p: &PlayerCx<'m>,
         asked: &Ahead,
         using: Option<&'m Expr>,
+        span: Span,
     ) -> Option<BTreeMap<Name, NodeId>> {
         let mut names: Vec<Name> = Vec::new();
         for &n in &p.nets {
@@ -171,17 +176,32 @@ impl<'m> Builder<'m> {
             self.moment.memo = self.draws_of(&self.moment);
             let (_, names, grads) = self.gradients(p)?;
             let t = self.time_ahead(p, asked.player, k, using.is_none());
-            let next = self.step(p, &spec, &names, &grads, Some(&moments), t, (asked.first, None));
+            let scaled = self.scaled_ahead(&grads, t);
+            let next = self.step(p, &spec, &names, &grads, Some(&moments), t, (asked.first, scaled.as_ref()));
             moments.clear();
             for (name, (value, states)) in names.iter().zip(next) {
                 self.replace(name, value);
                 moments.push(states);
             }
-            if !self.within_limits(self.gx.graph.nodes().len(), p.name.span) {
+            if self.too_long(k, asked, span) {
                 return None;
             }
         }
         Some(names.into_iter().map(|n| (n.clone(), self.param_value(&n))).collect())
+    }
+
+    /// Stops where virtual updates alone fill a graph: whoever wrote their number learns how far it went.
+    fn too_long(&mut self, k: usize, asked: &Ahead, span: Span) -> bool {
+        if !self.fatal && self.gx.graph.nodes().len() > MAX_NODES {
+            self.fatal = true;
+            let text = format!("{k} of its {} updates ahead are more than {MAX_NODES} operations", asked.steps);
+            self.report(
+                Diagnostic::error("E0455", "the program is too large")
+                    .at(span, text)
+                    .help("lower `steps`: the gradient through them takes several times as many operations again"),
+            );
+        }
+        self.fatal
     }
 
     fn replace(&mut self, name: &Name, value: NodeId) {

@@ -1,12 +1,15 @@
 //! `ganc check`
 
 use super::describe::thousands;
+use super::device::mebibytes;
 use super::inputs::Ways;
 use super::progress::number;
 use super::{Failure, SpecArgs, compile};
+use crate::build::bytes;
 use crate::codegen::cuda::generate_tuned;
 use crate::exec::Executor;
-use crate::exec::cpu::{CpuExecutor, CpuOptions};
+use crate::exec::any::AnyExecutor;
+use crate::exec::cpu::{CpuExecutor, CpuOptions, free_bytes};
 use crate::exec::cuda::outline;
 use crate::exec::cuda::roofline::{self, Peaks, TARGETS};
 use crate::graph::Graph;
@@ -19,6 +22,9 @@ pub(super) struct CheckArgs {
     /// Predict an iteration on an NVIDIA GPU too: sm_80, sm_90a or sm_100a
     #[arg(long, value_name = "ARCHITECTURE")]
     target: Option<String>,
+    /// Refuse a spec that needs more memory than so many MiB, and say what would fit
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
 }
 
 /// The device that a target stands for, checked before any work is done.
@@ -89,6 +95,10 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let device = target(args)?;
     let front = compile::front(&args.spec)?;
     let compiled = compile::graphs(&front)?;
+    if let Some(limit) = args.memory {
+        let exec = AnyExecutor::Cpu(CpuExecutor::new(CpuOptions::default()));
+        compile::afford(&front, &compiled, &exec, Some(mebibytes(limit)))?;
+    }
     let trained: u64 = compiled.tensors.iter().filter(|t| t.trained).map(|t| t.ty.elements() as u64).sum();
     super::print(&format!(
         "{} is fine: {} networks, {} trained numbers\n",
@@ -116,6 +126,13 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
                 number(c.arena as f64 / 1048576.0),
                 number(c.persistent as f64 / 1048576.0),
             ));
+            if let Some(free) = free_bytes().filter(|free| (c.memory as u64) > *free) {
+                super::tell(&format!(
+                    "note: that is more than the {} that are free here; `ganc check --memory {}` says what would fit\n",
+                    bytes(free),
+                    free >> 20
+                ));
+            }
             if let (Some(device), Some(name)) = (device, &args.target) {
                 super::print(&predict(&it.graph, name, device, ways.as_ref().map_or(0, |w| w.held(train, it)))?);
             }

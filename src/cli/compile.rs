@@ -4,6 +4,7 @@ use super::{Failure, SpecArgs, color};
 use crate::build::{self, program::Compiled};
 use crate::data::{self, Dataset};
 use crate::diag::{Diagnostics, render};
+use crate::exec::any::AnyExecutor;
 use crate::model::{self, Model, Options};
 use crate::source::SourceMap;
 use crate::train::folder::StoredSource;
@@ -114,6 +115,26 @@ pub(super) fn graphs(front: &Front) -> Result<Compiled, Failure> {
             report(&front.sources, &front.warnings);
             Err(refused(&front.sources, &d))
         }
+    }
+}
+
+/// Refuses a spec whose iterations need more memory than there is, or than `--memory` allows.
+pub(super) fn afford(
+    front: &Front,
+    compiled: &Compiled,
+    exec: &AnyExecutor,
+    allowed: Option<u64>,
+) -> Result<(), Failure> {
+    let Some(free) = allowed.or_else(|| exec.free()) else { return Ok(()) };
+    let place = match exec {
+        _ if allowed.is_some() => "allowed by `--memory`".to_string(),
+        AnyExecutor::Cpu(_) => "free on this machine".to_string(),
+        AnyExecutor::Cuda(_) => format!("free on {}", exec.place()),
+    };
+    let room = build::Room { free, place: &place, need: &|graph| exec.need(graph).ok() };
+    match build::afford(&front.core, &front.sources, &data::schema, compiled, &room) {
+        Some(d) => Err(refused(&front.sources, &d.into())),
+        None => Ok(()),
     }
 }
 

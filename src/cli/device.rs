@@ -4,7 +4,7 @@ use super::{DeviceArgs, Failure};
 use crate::codegen::cuda::contract::tuning::Tuning;
 use crate::codegen::cuda::generate_tuned;
 use crate::exec::any::AnyExecutor;
-use crate::exec::cpu::{CpuExecutor, CpuOptions};
+use crate::exec::cpu::{CpuExecutor, CpuOptions, free_bytes};
 use crate::exec::cuda::{Cache, CudaError, CudaExecutor, CudaOptions, Search, probe};
 
 /// What `--device` says.
@@ -42,6 +42,11 @@ pub(super) fn threads(args: &DeviceArgs) -> Result<usize, Failure> {
     }
 }
 
+/// Bytes of `--memory`.
+pub(super) fn mebibytes(n: u64) -> u64 {
+    n.saturating_mul(1 << 20)
+}
+
 fn warn(text: &str) {
     super::tell(&format!("warning: {text}\n"));
 }
@@ -75,7 +80,9 @@ pub(super) fn keep_measured(device: &str, new: &Tuning) -> std::io::Result<std::
 pub(super) fn executor(args: &DeviceArgs, profile: bool) -> Result<AnyExecutor, Failure> {
     let threads = threads(args)?;
     let cpu = || {
-        let options = CpuOptions { threads, fuse: !args.no_fuse, profile, ..CpuOptions::default() };
+        // A plan that does not fit is refused; without that the system would end the process in the midst of its work.
+        let memory = args.memory.map(mebibytes).or_else(free_bytes);
+        let options = CpuOptions { threads, fuse: !args.no_fuse, profile, memory, ..CpuOptions::default() };
         AnyExecutor::Cpu(CpuExecutor::new(options))
     };
     match asked(&args.device)? {

@@ -97,6 +97,9 @@ struct DeviceArgs {
     /// Threads of the CPU (default: all cores); results do not depend on it
     #[arg(long)]
     threads: Option<usize>,
+    /// Most memory that a program may take, in MiB (default: what is free)
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
     /// One node a kernel: the check on fusion
     #[arg(long)]
     no_fuse: bool,

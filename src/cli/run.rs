@@ -137,6 +137,7 @@ fn fresh(args: &RunArgs, spec: &Path, exec: &mut AnyExecutor) -> Result<(), Fail
         return Err(Failure::Message(format!("`{}` has no `train`, so there is nothing to run", spec.display())));
     }
     let data = compile::open_data(&front, &compiled)?;
+    compile::afford(&front, &compiled, exec, args.device.memory.map(device::mebibytes))?;
     compile::pretrained(&front, &mut compiled)?;
     let folder = RunFolder::create(args.out.as_deref(), &compile::stem(spec), &record)
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
@@ -165,6 +166,7 @@ fn resume(args: &RunArgs, root: &Path, exec: &mut AnyExecutor) -> Result<(), Fai
     let mut compiled = compile::graphs(&front)?;
     overrides(&mut compiled, &record)?;
     let data = compile::open_data(&front, &compiled)?;
+    compile::afford(&front, &compiled, exec, args.device.memory.map(device::mebibytes))?;
     let spec = spec_hash(&record);
     let (loaded, damaged) = checkpoint::newest(&folder.checkpoints(), Some(&spec))
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;

@@ -72,6 +72,22 @@ impl AnyExecutor {
         }
     }
 
+    /// Bytes that runs of a graph need, by its plan alone.
+    pub fn need(&self, graph: &Graph) -> Result<u64, ExecError> {
+        match self {
+            AnyExecutor::Cpu(e) => e.need(graph),
+            AnyExecutor::Cuda(e) => e.need(graph),
+        }
+    }
+
+    /// Bytes that are free where it runs; `None` if that is not known.
+    pub fn free(&self) -> Option<u64> {
+        match self {
+            AnyExecutor::Cpu(_) => cpu::free_bytes(),
+            AnyExecutor::Cuda(e) => e.free().ok(),
+        }
+    }
+
     /// What was measured of a program.
     pub fn profile(&self, program: &AnyProgram) -> Profile {
         match program {

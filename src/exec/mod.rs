@@ -28,7 +28,7 @@ pub enum ExecError {
         found: String,
     },
     /// The plan needs more memory than is allowed.
-    #[error("the plan needs {need} bytes, {limit} are allowed")]
+    #[error("the plan needs {need} bytes of memory, and {limit} are free")]
     Memory {
         /// Bytes that the plan needs.
         need: u64,

@@ -5,7 +5,8 @@
 //! rows, and through the columns, as one loop; and what it sums goes over all rows (batch-norm statistics, gradients
 //! of biases, losses), so that each block has one partial result of a few numbers.
 
-use super::group::{Reach, Seed, body_of, ends_loops, reads_in_step};
+use super::group::{Seed, body_of, ends_loops, reads_in_step};
+use super::reach::Reach;
 use super::{Affine, Body, Code, Combine, Product, Sink, domain_of};
 use crate::graph::op::Layout;
 use crate::graph::{Graph, NodeId, Op};

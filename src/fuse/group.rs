@@ -2,6 +2,7 @@
 
 use super::decide::{Decision, live_nodes};
 use super::epilogue::{absorb, epilogue_of};
+use super::reach::Reach;
 use super::{
     Affine, Body, Cluster, Clusters, Code, Combine, FuseOptions, Kind, Lower, Operand, Product, Sink, Work, base,
     domain_of, is_leaf, map_of,
@@ -184,63 +185,6 @@ pub(super) fn reads_in_step(body: &Body, n: NodeId) -> bool {
     })
 }
 
-/// Clusters that another one depends on, or that depend on it.
-pub(super) struct Reach {
-    next: Vec<BTreeSet<usize>>,
-    prev: Vec<BTreeSet<usize>>,
-    /// For each cluster, the search that saw it last; cheaper than a set anew for each of many searches.
-    seen: Vec<u32>,
-    search: u32,
-}
-
-impl Reach {
-    fn of(seeds: &[Seed], owner: &BTreeMap<NodeId, usize>) -> Self {
-        let len = seeds.len();
-        let links = || vec![BTreeSet::new(); len];
-        let mut reach = Self { next: links(), prev: links(), seen: vec![0; len], search: 0 };
-        for (i, s) in seeds.iter().enumerate() {
-            s.reads.iter().filter_map(|r| owner.get(r)).for_each(|&p| reach.link(p, i));
-        }
-        reach
-    }
-
-    fn link(&mut self, from: usize, to: usize) {
-        self.next[from].insert(to);
-        self.prev[to].insert(from);
-    }
-
-    /// Whether a path of at least two steps leads from `a` to `b`.
-    pub fn around(&mut self, a: usize, b: usize) -> bool {
-        self.search += 1;
-        let mut stack: Vec<usize> = self.next[a].iter().copied().filter(|&x| x != b).collect();
-        while let Some(x) = stack.pop() {
-            if x == b {
-                return true;
-            }
-            if self.seen[x] != self.search {
-                self.seen[x] = self.search;
-                stack.extend(&self.next[x]);
-            }
-        }
-        false
-    }
-
-    pub fn merge(&mut self, from: usize, into: usize) {
-        for to in std::mem::take(&mut self.next[from]) {
-            self.prev[to].remove(&from);
-            if to != into {
-                self.link(into, to);
-            }
-        }
-        for of in std::mem::take(&mut self.prev[from]) {
-            self.next[of].remove(&from);
-            if of != into {
-                self.link(of, into);
-            }
-        }
-    }
-}
-
 pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clusters {
     let Decision { live, mut stored, refusals } = decision;
     let roots: Vec<NodeId> =
@@ -260,7 +204,11 @@ pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clus
         seeds.push(Seed { roots: vec![n], domain, epilogue: vec![], reads, insts });
     }
     if options.fuse {
-        let mut reach = Reach::of(&seeds, &owner);
+        let mut reach = Reach::new(seeds.len());
+        for (i, s) in seeds.iter().enumerate() {
+            // Seeds stand in the order of their nodes, which read earlier ones only.
+            s.reads.iter().filter_map(|r| owner.get(r)).for_each(|&p| reach.link(p, i));
+        }
         absorb(g, &stored, &mut seeds, &mut owner, &mut reach);
         merge(g, &stored, &mut seeds, &mut owner, &mut reach);
         forget(g, &mut stored, &mut seeds);
@@ -341,7 +289,8 @@ fn merge(g: &Graph, stored: &[bool], seeds: &mut [Seed], owner: &mut BTreeMap<No
         let peers = by_domain.entry(domain.clone()).or_default();
         let mut current = i;
         // Latest first: neighbours in the graph are neighbours in time.
-        for &c in peers.clone().iter().rev().take(32) {
+        let latest: Vec<usize> = peers.iter().rev().take(32).copied().collect();
+        for c in latest {
             if seeds[c].roots.is_empty() || c == current {
                 continue;
             }

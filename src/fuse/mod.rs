@@ -10,6 +10,7 @@ mod epilogue;
 mod group;
 pub mod index;
 mod print;
+mod reach;
 pub use epilogue::rows_of;
 pub use print::label;
 

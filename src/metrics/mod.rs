@@ -24,6 +24,8 @@ pub struct MetricError(pub String);
 pub struct ModeCoverage {
     /// Modes with at least one high-quality sample.
     pub modes: usize,
+    /// Modes that are the nearest of at least one sample, however far.
+    pub nearest: usize,
     /// Share of samples of high quality: within 3 standard deviations of the nearest centre.
     pub hq: f64,
     /// KL(share of high-quality samples a mode || uniform) in nats; the largest possible, ln(modes), if there are none.
@@ -41,9 +43,13 @@ pub fn mode_coverage(points: &HostTensor, modes: &Modes) -> Result<ModeCoverage,
         _ => return Err(MetricError(format!("mode coverage of {:?} with centres of {d} numbers", points.shape))),
     };
     let mut counts = vec![0usize; modes.centres.len()];
+    let mut near = vec![false; modes.centres.len()];
     for p in values.chunks(d) {
         let squared = |c: &Vec<f64>| c.iter().zip(p).map(|(c, &x)| (f64::from(x) - c).powi(2)).sum::<f64>();
         let nearest = modes.centres.iter().map(squared).enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
+        if let Some((mode, _)) = nearest {
+            near[mode] = true;
+        }
         if let Some((mode, _)) = nearest.filter(|(_, s)| s.sqrt() < 3.0 * modes.std) {
             counts[mode] += 1;
         }
@@ -55,7 +61,12 @@ pub fn mode_coverage(points: &HostTensor, modes: &Modes) -> Result<ModeCoverage,
         c => c as f64 / good as f64 * (c as f64 * k / good as f64).ln(),
     };
     let reverse_kl = if good == 0 { k.ln() } else { counts.iter().map(term).sum::<f64>().max(0.0) };
-    Ok(ModeCoverage { modes: counts.iter().filter(|&&c| c > 0).count(), hq: good as f64 / n as f64, reverse_kl })
+    Ok(ModeCoverage {
+        modes: counts.iter().filter(|&&c| c > 0).count(),
+        nearest: near.iter().filter(|&&n| n).count(),
+        hq: good as f64 / n as f64,
+        reverse_kl,
+    })
 }
 
 /// Share of rows of logits `[n, k]` whose largest entry (the first of equals) is the label's.

@@ -116,6 +116,9 @@ impl RunError {
             RunError::Exec(ExecError::Cuda(CudaError::Call { .. })) => Some(
                 "the last checkpoint is untouched; `ganc run --resume` the run folder, with --device cpu if the device stays broken",
             ),
+            RunError::Exec(ExecError::Memory { .. } | ExecError::Cuda(CudaError::Memory { .. })) => {
+                Some("a smaller `batch`, fewer `samples:` of a picture or evaluation, or `--monitors off`")
+            }
             RunError::NotFinite { .. } => Some(
                 "try a smaller learning rate, clip_norm on the optimiser, or a gradient penalty; an edited spec is a new run",
             ),

@@ -151,8 +151,12 @@ arguments: its layer, its kind, and of which order of gradient it is. Usual reme
         code: "E0553",
         title: "the plan needs more memory than there is",
         text: "\
-A plan knows its memory before it runs. Use a smaller batch or narrower networks; `ganc check` prints what an iteration
-needs.
+A plan knows its memory before it runs, and a run that would not fit is refused before it begins. `ganc check` prints
+what an iteration needs; `ganc check --memory 4096` refuses what needs more than 4096 MiB, wherever it is to run.
+
+Most of it are values that a gradient reads again, for each sample of a batch; with `unrolled(steps: k)` those of k
+updates of the judge as well. The message names a number of steps, or a batch, that was found to fit. What counts as
+free is what the system, its control groups or the GPU say; `ganc run --memory MIB` says otherwise.
 ",
     },
     Entry {

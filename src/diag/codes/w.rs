@@ -102,6 +102,37 @@ statistics are those of single samples. Raise `batch`, or say `instance_norm`.
 ",
     },
     Entry {
+        code: "W0410",
+        title: "noise in a judge that is seen some updates ahead",
+        text: "\
+`unroll(D, steps: k)`, which `trick unrolled` writes, holds all that is drawn fixed over the k updates, as the paper does
+with the minibatch (Metz et al. 2017, section 2.4): with `dropout` or `noise` in D, one mask a batch serves all k updates
+and the score after them. The generator then learns against a judge that has trained with just that mask, while D itself
+draws a new one in each of its updates. Leave the layer out, or set it to 0 in a `const` that goes with the trick.
+
+A batch norm in D is no trouble: each of the updates ahead normalises by the batch that it sees, and the moving
+statistics, which only eval mode reads, are left as they were.
+",
+    },
+    Entry {
+        code: "W0411",
+        title: "a gradient's norm over a part of the axes",
+        text: "\
+A gradient penalty asks that the norm of the gradient of each sample's score be 1, over all elements of the sample
+(Gulrajani et al. 2017, algorithm 1). With `axes:` that name a part of them there are many norms a sample, a column's or a
+channel's, and each is pulled to 1. The batch axis is never among the axes, so `norm(grad(D(mix), mix))` is right as it
+is.
+",
+    },
+    Entry {
+        code: "W0412",
+        title: "a target of real samples below one half",
+        text: "\
+Labels in this language are targets. Some systems take amounts of smoothing, in which 0.1 stands for the target 0.9;
+here `real_label: 0.1` asks the judge to call real samples fake. Write the target itself.
+",
+    },
+    Entry {
         code: "W0451",
         title: "an objective does not reach a network that its player updates",
         text: "\

@@ -5,6 +5,7 @@
 //! The floating-point unit stays in its default mode (subnormal numbers are kept), so that every thread agrees.
 
 pub mod contract;
+mod free;
 pub mod kernel;
 pub mod lanes;
 mod launch;
@@ -14,6 +15,7 @@ mod profile;
 mod program;
 
 pub use contract::Isa;
+pub use free::free_bytes;
 pub use memory::{bytes, return_freed_memory};
 pub use program::Program;
 
@@ -21,7 +23,7 @@ use super::{ExecError, Executor};
 use crate::fuse::{self, FuseOptions};
 use crate::graph::{Graph, HostTensor, Name, Op, Type};
 use crate::passes::{self, layout::layout};
-use crate::plan::{self, PlanOptions, persistent_name};
+use crate::plan::{self, Plan, PlanOptions, persistent_name};
 use kernel::ThreadCell;
 use launch::Machine;
 use memory::Words;
@@ -145,13 +147,13 @@ impl CpuExecutor {
         self.tensors.len() - 1
     }
 
-    fn build(
-        &mut self,
+    fn planned(
+        &self,
         graph: &Graph,
         fuse: bool,
         simplify: bool,
         plan_options: PlanOptions,
-    ) -> Result<Program, ExecError> {
+    ) -> Result<(Graph, Plan), ExecError> {
         // Simplified first: what is never computed needs no layout.
         let graph = if simplify { passes::run(graph.clone(), &passes::Options::default()) } else { graph.clone() };
         let graph = layout(&graph);
@@ -160,6 +162,23 @@ impl CpuExecutor {
         if cfg!(debug_assertions) {
             plan.verify().map_err(ExecError::Bug)?;
         }
+        Ok((graph, plan))
+    }
+
+    /// Bytes that runs of a graph need, by its plan alone: nothing is allocated.
+    pub fn need(&self, graph: &Graph) -> Result<u64, ExecError> {
+        let plan = self.planned(graph, self.options.fuse, true, self.plan_options())?.1;
+        Ok((plan.arena + plan.persistent + plan.constant) as u64)
+    }
+
+    fn build(
+        &mut self,
+        graph: &Graph,
+        fuse: bool,
+        simplify: bool,
+        plan_options: PlanOptions,
+    ) -> Result<Program, ExecError> {
+        let (graph, plan) = self.planned(graph, fuse, simplify, plan_options)?;
         if let Some(limit) = self.options.memory {
             let need = (plan.arena + plan.persistent + plan.constant) as u64;
             if need > limit {

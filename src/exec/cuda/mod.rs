@@ -196,6 +196,18 @@ impl CudaExecutor {
         Ok(self.tensors.len() - 1)
     }
 
+    /// Bytes that runs of a graph need, by its plan alone: nothing is compiled, so scratch of its kernels is left out.
+    pub fn need(&self, graph: &Graph) -> Result<u64, ExecError> {
+        let (graph, plan) = planned(graph, self.options.fuse, true, PLAN)?;
+        let layout = Layout::new(program::inputs(&graph).1, plan.arena, 0);
+        Ok((plan.persistent + plan.constant + layout.bytes) as u64)
+    }
+
+    /// Bytes that are free on the device.
+    pub fn free(&self) -> Result<u64, ExecError> {
+        Ok(self.device.free_bytes()?)
+    }
+
     /// Refuses a program whose memory is not there, with the figures.
     fn afford(&self, p: &Plan, layout: &Layout, new: usize) -> Result<(), CudaError> {
         // A workspace that is too small is given back before a larger one is taken.

@@ -1,7 +1,7 @@
 //! Layers with settings that look like slips.
 
 use super::super::work::Work;
-use super::{layers_of, lines};
+use super::{argument, layers_of, lines};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::layers::{Class, Value, table};
 use crate::source::Span;
@@ -14,16 +14,6 @@ const LARGE_EPS: f64 = 0.05;
 /// Networks that the players apply, by name.
 fn applied(work: &Work<'_>) -> BTreeSet<String> {
     work.players().flat_map(|p| lines(p).flat_map(|e| work.reach(e)).collect::<Vec<_>>()).collect()
-}
-
-/// An argument of a layer by its name in the table, wherever it stands.
-fn argument<'a>(call: &'a LayerCall, name: &str) -> Option<&'a Expr> {
-    let sig = table::lookup_call(&call.name.name)?;
-    let args = &call.args.as_ref()?.args;
-    let named = args.iter().find(|a| a.name.as_ref().is_some_and(|n| n.name == name));
-    let place = sig.params.iter().position(|p| p.name == name);
-    let by_place = || args.get(place?).filter(|a| a.name.is_none());
-    named.or_else(by_place).map(|a| &a.value)
 }
 
 /// Norms whose `eps` or `momentum` are those of something else.

@@ -3,6 +3,7 @@
 //! Most come from mistakes that published implementations share. Whether one is meant is seen from the spec alone; what
 //! needs shapes or the ranges of data is in [`crate::build`].
 
+mod ahead;
 mod layers;
 mod penalty;
 mod reach;
@@ -10,6 +11,7 @@ mod scores;
 
 use super::work::Work;
 use crate::diag::Diagnostics;
+use crate::layers::{Value, table};
 use crate::source::Span;
 use crate::syntax::ast::{Body, Else, Expr, ExprKind, If, LayerCall, PipeStage, Player, PlayerLineKind, StmtKind};
 use std::collections::BTreeSet;
@@ -20,8 +22,11 @@ pub fn check(work: &Work<'_>, span: Span) -> Diagnostics {
     scores::sigmoids(work, &mut out);
     penalty::batch_norms(work, &mut out);
     penalty::per_element(work, &mut out);
+    penalty::part_of_axes(work, &mut out);
     penalty::unbounded(work, &mut out);
+    ahead::noise(work, &mut out);
     scores::smoothed_fakes(work, &mut out);
+    scores::low_real_targets(work, &mut out);
     scores::paired_features(work, &mut out);
     layers::norms(work, &mut out);
     layers::batch_of_one(work, &mut out);
@@ -55,6 +60,16 @@ fn called(e: &Expr) -> Option<(&str, &[crate::syntax::ast::Arg])> {
         },
         _ => None,
     }
+}
+
+/// An argument of a layer by its name in the table, wherever it stands.
+fn argument<'a>(call: &'a LayerCall, name: &str) -> Option<&'a Expr> {
+    let sig = table::lookup_call(&call.name.name)?;
+    let args = &call.args.as_ref()?.args;
+    let named = args.iter().find(|a| a.name.as_ref().is_some_and(|n| n.name == name));
+    let place = sig.params.iter().position(|p| p.name == name);
+    let by_place = || args.get(place?).filter(|a| a.name.is_none());
+    named.or_else(by_place).map(|a| &a.value)
 }
 
 /// All layers of the networks of this name.
@@ -93,8 +108,16 @@ fn collect<'a>(work: &'a Work<'_>, body: &'a Body, open: &mut BTreeSet<String>, 
 }
 
 fn collect_if<'a>(work: &'a Work<'_>, i: &'a If, open: &mut BTreeSet<String>, out: &mut Vec<&'a LayerCall>) {
-    collect(work, &i.then, open, out);
+    // A branch that is not taken makes no mistakes.
+    let holds = match work.consts.eval(&i.cond) {
+        Ok(Value::Bool(b)) => Some(b),
+        _ => None,
+    };
+    if holds != Some(false) {
+        collect(work, &i.then, open, out);
+    }
     match &i.otherwise {
+        _ if holds == Some(true) => {}
         Some(Else::Body(b)) => collect(work, b, open, out),
         Some(Else::If(i)) => collect_if(work, i, open, out),
         None => {}

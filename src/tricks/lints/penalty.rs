@@ -5,7 +5,7 @@ use super::{called, definition, layers_of, lines};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::model::walk;
 use crate::source::Span;
-use crate::syntax::ast::{BinOp, Expr, ExprKind, Modifier, Player, PlayerLineKind};
+use crate::syntax::ast::{BinOp, Expr, ExprKind, Input, Modifier, Player, PlayerLineKind, TypeExpr};
 use std::collections::BTreeSet;
 
 /// Batch norms in a network whose gradient an objective takes.
@@ -66,6 +66,51 @@ pub fn per_element(work: &Work<'_>, out: &mut Diagnostics) {
                     .note("points on the lines between real and fake samples have one number a sample (Gulrajani et al. 2017, algorithm 1)")
                     .help("write `uniform(0, 1)`: one number a sample"),
             );
+        }
+    }
+}
+
+/// Norms of gradients over a part of a sample's axes: many small norms, each pulled to 1, instead of the sample's.
+pub fn part_of_axes(work: &Work<'_>, out: &mut Diagnostics) {
+    for p in work.players() {
+        for e in lines(p) {
+            walk::expr(e, &mut |e| {
+                let Some(("sum", [of, rest @ ..])) = called(e) else { return true };
+                let axes = rest.iter().find(|a| a.name.as_ref().is_some_and(|n| n.name == "axes"));
+                let (Some(axes), Some(rank)) = (axes, gradient(work, p, &of.value)) else { return true };
+                let ExprKind::List(given) = &axes.value.kind else { return true };
+                if given.len() < rank {
+                    out.push(
+                        Diagnostic::warning("W0411", "this sum over a gradient leaves out some of its axes")
+                            .at(axes.value.span, format!("{} of a sample's {rank} axes", given.len()))
+                            .label(e.span, "gives several numbers a sample")
+                            .note("a gradient penalty takes one norm a sample, over all of its elements (Gulrajani et al. 2017, algorithm 1)")
+                            .help("write `norm(…)`, or leave `axes` out: the batch is never among them"),
+                    );
+                }
+                true
+            });
+        }
+    }
+}
+
+/// The rank of what a network's gradient is taken by, if an expression is such a gradient (squared or not).
+fn gradient(work: &Work<'_>, p: &Player, e: &Expr) -> Option<usize> {
+    match &e.kind {
+        ExprKind::Paren(inner) => gradient(work, p, inner),
+        ExprKind::Binary(BinOp::Pow, base, _) => gradient(work, p, base),
+        ExprKind::Name(n) => {
+            let of = definition(work, p, n)?;
+            matches!(called(of), Some(("grad", _))).then(|| gradient(work, p, of))?
+        }
+        _ => {
+            let Some(("grad", [y, _, ..])) = called(e) else { return None };
+            let network = work.model.network(work.reach(&y.value).first()?)?;
+            let rank = |i: &Input| match &i.ty {
+                TypeExpr::Shape(dims, _) => Some(dims.len()),
+                _ => None,
+            };
+            network.inputs.iter().find_map(rank)
         }
     }
 }

@@ -85,6 +85,25 @@ pub fn smoothed_fakes(work: &Work<'_>, out: &mut Diagnostics) {
     }
 }
 
+/// Targets of reals that are nearer to those of fakes: an amount of smoothing given for the target itself.
+pub fn low_real_targets(work: &Work<'_>, out: &mut Diagnostics) {
+    let logits = ["minimax", "non_saturating", "relativistic_average"];
+    for l in work.losses.iter().filter(|l| l.prelude && logits.contains(&l.def.name.name.as_str())) {
+        let Some(given) = l.options.get("real_label") else { continue };
+        let Ok(Value::Number(v)) = work.consts.eval(given) else { continue };
+        if v < 0.5 {
+            out.push(
+                Diagnostic::warning("W0412", format!("the target of real samples is {v}"))
+                    .at(given.span, "asks the judge to call reals fake")
+                    .note(
+                        "some systems take the amount of smoothing here; in this language it is the target itself",
+                    )
+                    .help(format!("write `real_label: {}` if the targets are to be smoothed by {v}", 1.0 - v)),
+            );
+        }
+    }
+}
+
 /// Feature matching that compares samples that have nothing to do with each other, instead of means.
 pub fn paired_features(work: &Work<'_>, out: &mut Diagnostics) {
     for p in work.players() {
