@@ -300,7 +300,7 @@ fn cuda_runs_are_the_same_whatever_the_device_can_hold() {
     end.unwrap();
     assert_eq!((said(&all, " stays in"), said(&all, "no longer")), (2, 0), "{:?}", all.notes);
     assert_eq!(all.losses.len(), 11);
-    let (mut never, mut gone, mut refused) = (0, 0, 0);
+    let (mut gone, mut refused) = (0, 0);
     for i in 0..16 {
         let (end, notes, _) = run(&format!("less{i}"), device.taken() + 100_000 - i * 20_000);
         match end {
@@ -310,8 +310,7 @@ fn cuda_runs_are_the_same_whatever_the_device_can_hold() {
                 refused += 1;
             }
         }
-        never += usize::from(said(&notes, " stays in") == 0);
         gone += usize::from(said(&notes, "no longer") > 0);
     }
-    assert!(never > 0 && gone > 0 && refused > 0, "{never} {gone} {refused}");
+    assert!(gone > 0 && refused > 0, "{gone} {refused}");
 }
