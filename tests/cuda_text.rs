@@ -149,6 +149,46 @@ fn reductions_of_products_need_no_other_kernel() {
     check(&all, true, 1e-4);
 }
 
+/// Weights that three products read, one of them after they were replaced in their own memory: operands are packed once
+/// for each value and far from where they are read, and each product sees the value that is its own.
+#[test]
+fn packed_operands_are_those_of_their_own_value() {
+    let geometry = ConvGeom {
+        n: 16,
+        c: 16,
+        o: 48,
+        groups: 1,
+        input: vec![20; 2],
+        kernel: vec![3; 2],
+        output: vec![20; 2],
+        stride: vec![1; 2],
+        pad: vec![1; 2],
+        dilation: vec![1; 2],
+        layout: Layout::ChannelsFirst,
+    };
+    let (mut g, mut env) = (Graph::new(), Env::new());
+    let w = leaf(&mut g, &mut env, "w", &geometry.w_shape());
+    let x = leaf(&mut g, &mut env, "x", &geometry.x_shape());
+    let y = g.conv_fwd(x, w, geometry.clone().into());
+    // What the new weights are made of reads the old ones after a product has: they are replaced late, and in place.
+    let half = g.scale(y, 0.5);
+    let d = g.conv_weight_grad(x, half, geometry.clone().into());
+    let step = g.scale(d, -1e-4);
+    let next = g.add(w, step);
+    let back = g.conv_data_grad(half, w, geometry.clone().into());
+    let z = g.conv_fwd(x, next, geometry.clone().into());
+    let again = g.conv_fwd(back, w, geometry.clone().into());
+    g.output("z", z);
+    g.output("again", again);
+    g.output("param:w", next);
+    for arch in [Arch::Sm80, Arch::Sm90a] {
+        let launches = lower(&g, true, arch).2.launches;
+        let packs: Vec<_> = launches.iter().filter(|l| l.kernel.ends_with("pack")).collect();
+        assert!(!packs.is_empty() && packs.len() < 4, "{packs:?}");
+    }
+    check(&[(g, env)], true, 1e-4);
+}
+
 #[test]
 fn noise_is_the_graphs() {
     let (g, env) = noises();

@@ -1,7 +1,7 @@
 //! `ganc bench`: milliseconds per training iteration, data loading left out.
 //!
-//! Timed are whole iterations: noise, forwards, backwards, optimisers, state updates. Real batches come from a pool
-//! of four iterations' worth that is read before the clock starts.
+//! Timed are whole iterations: noise, forwards, backwards, optimisers, state updates. Real batches (or, where a GPU holds
+//! the data, the numbers of their rows) come from a pool of four iterations' worth that is made before the clock starts.
 
 use super::progress::number;
 use super::workload::Workload;

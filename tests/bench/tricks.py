@@ -79,6 +79,14 @@ def variant(text, change):
     return text
 
 
+def changed(text, name, change):
+    """The spec with a change, which must be one."""
+    plain, other = variant(text, None), variant(text, change)
+    if (plain == other) != (change is None):
+        sys.exit(f"{name}: dcgan28.gan is no longer what this script changes")
+    return other
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--ganc", default="target/release/ganc")
@@ -91,8 +99,8 @@ def main():
     chosen = [v for v in VARIANTS if not a.only or a.only in v[0] or v[0] == "none"]
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for i, (_, change) in enumerate(chosen):
-            Path(folder, f"{i}.gan").write_text(variant(text, change))
+        for i, (name, change) in enumerate(chosen):
+            Path(folder, f"{i}.gan").write_text(changed(text, name, change))
         for _ in range(a.rounds):
             for i, (name, _) in enumerate(chosen):
                 command = [a.ganc, "bench", f"{folder}/{i}.gan", "--device", "cpu", "--threads", str(a.threads)]

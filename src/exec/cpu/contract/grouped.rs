@@ -4,6 +4,7 @@
 //! In memory nothing changes (channels last: the channels of neighbours are neighbours). The weights are written out as
 //! those of a wider kernel, a copy for each pixel of the group, shifted by its place and zero elsewhere. That multiplies
 //! some zeros, but fills vectors that would else be mostly empty, and gathers and stores once a group.
+//! A value that is not finite makes its whole group no numbers, also pixels that do not read it.
 
 use super::gather::{Gather, Geometry};
 use super::lanes::Isa;

@@ -9,8 +9,8 @@
 //!   padding are left out instead of multiplied by zeros;
 //! - a data gradient of stride s is s² such convolutions, one for each residue of the position (a phase);
 //! - few result channels (an image's one or three): one product gives all taps of a pixel at once, which are then
-//!   folded (added) into the result, or some neighbouring pixels are computed as one with more channels, whichever
-//!   takes fewer cycles;
+//!   folded (added) into the result, or some neighbouring pixels are computed as one with more channels, where that
+//!   should take far fewer cycles (weight gradients likewise);
 //! - a weight gradient is a product over pixels, cut into a number of parts that the shape decides, whose results are
 //!   added in order.
 //!

@@ -447,13 +447,9 @@ impl Walk<'_> {
                 let (to, from) = (base.offset(at[0] as isize), from.add(e));
                 match (step, r.integer) {
                     (0, false) if run > 1 => {
+                        // Sums were done above.
                         let to = to.cast::<f32>();
-                        *to = match r.combine {
-                            Combine::Sum => *to + (self.lanes.sum)(from.cast(), run),
-                            Combine::Max | Combine::ArgMax => {
-                                super::super::lanes::math::max(*to, (self.lanes.max)(from.cast(), run))
-                            }
-                        };
+                        *to = super::super::lanes::math::max(*to, (self.lanes.max)(from.cast(), run));
                     }
                     (1, _) if run > 4 => accumulate(self.lanes, r.combine, r.integer, to, from, run),
                     _ => {
