@@ -113,11 +113,15 @@ fn refusal(trial: &Trial<'_, '_>, compiled: &Compiled, train: Span, need: u64, b
                 true => "leave the unrolled updates out: not even one fits".to_string(),
                 false => format!("what fits: {}", ways.join(", or ")),
             };
-            return d
+            let d = d
                 .at(u.span, format!("{} updates ahead, all kept for the gradient through them", u.steps))
-                .label(batch_line, format!("each for a batch of {batch}"))
-                .note(format!("without updates ahead it needs {}", bytes(without)))
-                .help(help);
+                .label(batch_line, format!("each for a batch of {batch}"));
+            // What certainly fits was not planned.
+            let d = match without {
+                0 => d.note("without updates ahead it fits"),
+                n => d.note(format!("without updates ahead it needs {}", bytes(n))),
+            };
+            return d.help(help);
         }
     }
     let kept: u64 = compiled.tensors.iter().map(|t| 4 * t.ty.elements() as u64).fold(0, u64::saturating_add);
