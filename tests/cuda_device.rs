@@ -51,6 +51,7 @@ pub fn lower(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -> Module 
             block: [32, 1, 1],
             shared: 16 * i as u32,
             args,
+            stages: 1,
         };
         launches.push(launch(format!("cluster{i}"), args));
         if i % 2 == 1 {

@@ -23,12 +23,13 @@ fn device(test: &str, options: CudaOptions) -> Option<CudaExecutor> {
     }
 }
 
-const FUSED: CudaOptions = CudaOptions { fuse: true, profile: false, capture: true, overlap: true };
+const FUSED: CudaOptions = CudaOptions { fuse: true, profile: false, capture: true, overlap: true, share: true };
 const UNFUSED: CudaOptions = CudaOptions { fuse: false, ..FUSED };
+const APART: CudaOptions = CudaOptions { share: false, ..FUSED };
 
 #[test]
 fn random_graphs_are_the_oracles() {
-    for options in [FUSED, UNFUSED] {
+    for options in [FUSED, APART, UNFUSED] {
         let Some(mut exec) = device("random graphs", options) else { return };
         for seed in 0..40 {
             let r = build(&fixed_decisions(seed + 900, 20 + seed as usize), Allow { halves: false, ..ALL });
@@ -60,20 +61,17 @@ fn examples_are_the_oracles() {
         let cut = |l: &str| if l.trim_start().starts_with("batch ") { "batch 3".into() } else { l.to_string() };
         let text: Vec<String> = text.lines().map(cut).collect();
         let c = compile_as(&path, &text.join("\n")).unwrap_or_else(|e| panic!("{name}\n{e}"));
-        let want = examples::run(&c, &mut Oracle::default()).expect("the oracle runs");
-        let got = examples::run(&c, &mut exec).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let want = examples::run(&c, &mut Oracle::default(), None).expect("the oracle runs");
+        let got = examples::run(&c, &mut exec, Some(&want)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut worst = (0.0, String::new());
-        for ((tensor, want), (_, got)) in want.iter().zip(&got) {
-            // A moment of an optimiser is the gradient at parameters of which some already differ by a step of the
-            // learning rate: Adam makes one of any gradient, rounding noise included.
-            let loose = if tensor.starts_with("opt") { 0.1 } else { 1.0 };
-            let e = loose * crate::golden_util::error(got, want, 1.0);
+        for ((tensor, want), (_, got)) in want.found.iter().zip(&got.found) {
+            let e = crate::golden_util::error(got, want, 1.0) / examples::most(tensor);
             if e > worst.0 {
                 worst = (e, tensor.clone());
             }
         }
-        println!("gpu: {name}: two iterations, worst {:.1e} in {}", worst.0, worst.1);
-        assert!(worst.0 < 2.5e-3, "{name}: {} is off by {:e}", worst.1, worst.0);
+        println!("gpu: {name}: two iterations, worst {:.2} of what it may be off, in {}", worst.0, worst.1);
+        assert!(worst.0 < 1.0, "{name}: {} is off by {} times what it may be", worst.1, worst.0);
     }
 }
 

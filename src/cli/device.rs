@@ -53,10 +53,12 @@ fn warn(text: &str) {
 
 fn cuda(index: usize, args: &DeviceArgs, profile: bool) -> Result<CudaExecutor, CudaError> {
     let found = probe(index, &Search::from_environment(), Cache::from_environment(warn))?;
-    let overlap = std::env::var_os("GANC_CUDA_OVERLAP").is_none_or(|v| v != "0");
-    let options = CudaOptions { fuse: !args.no_fuse, profile, overlap, ..CudaOptions::default() };
+    // Switches for measuring what each of them gains.
+    let on = |name: &str| std::env::var_os(name).is_none_or(|v| v != "0");
+    let (overlap, share) = (on("GANC_CUDA_OVERLAP"), on("GANC_CUDA_SHARED"));
+    let options = CudaOptions { fuse: !args.no_fuse, profile, overlap, share, ..CudaOptions::default() };
     let mut exec = CudaExecutor::new(Box::new(found.gpu), generate_tuned, options);
-    if std::env::var_os("GANC_CUDA_TILES").is_none_or(|v| v != "0") {
+    if on("GANC_CUDA_TILES") {
         exec.tune(measured(&exec.about().name));
     }
     Ok(exec)

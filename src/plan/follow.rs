@@ -3,6 +3,7 @@
 
 use crate::fuse::{Affine, Body, Cluster, Code, Combine, Sink, Work};
 use crate::graph::{DType, Graph, NodeId};
+use std::collections::BTreeSet;
 
 /// The sums (or maxima) of a cluster, if that is all it makes by reductions, over the same loops.
 fn reduced(g: &Graph, body: &Body) -> Option<Vec<NodeId>> {
@@ -41,10 +42,12 @@ pub fn follows(g: &Graph, first: &Cluster, second: &Cluster) -> bool {
 }
 
 /// For each cluster of an order (`next[i]`: those that wait for i) the map that goes with it, moved right behind it.
+/// Those that are `grouped` stay where they are.
 pub(super) fn pair(
     g: &Graph,
     list: &[Cluster],
-    next: &[std::collections::BTreeSet<usize>],
+    next: &[BTreeSet<usize>],
+    grouped: &BTreeSet<usize>,
     order: &mut Vec<usize>,
 ) -> Vec<(usize, usize)> {
     let mut waits: Vec<Vec<usize>> = vec![vec![]; list.len()];
@@ -52,7 +55,7 @@ pub(super) fn pair(
         to.iter().for_each(|&j| waits[j].push(i));
     }
     let mut pairs: Vec<(usize, usize)> = vec![];
-    let mut taken = vec![false; list.len()];
+    let mut taken: Vec<bool> = (0..list.len()).map(|i| grouped.contains(&i)).collect();
     let mut at = 0;
     while at < order.len() {
         let i = order[at];

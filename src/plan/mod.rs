@@ -6,8 +6,10 @@
 
 pub mod arena;
 mod follow;
+pub mod group;
 mod order;
 mod print;
+mod rows;
 mod verify;
 
 use crate::fuse::{Body, Clusters, Code, Product, Sink, Work, base, is_leaf};
@@ -26,6 +28,8 @@ pub struct PlanOptions {
     pub in_place: bool,
     /// Whether maps may be done by the launch of the reduction that they follow, and small ones by one launch.
     pub follow: bool,
+    /// Whether small clusters may share launches, and chains of rows be one.
+    pub share: bool,
 }
 
 /// Where a tensor lies.
@@ -66,6 +70,8 @@ pub struct Plan {
     /// Places in the launch order of reductions with which the map right behind them may be done: nothing that either
     /// reads or writes lies in the same part of the arena.
     pub followed: BTreeSet<usize>,
+    /// Clusters that one launch may do, in order.
+    pub groups: Vec<group::Group>,
     /// Where each stored node lies.
     pub places: BTreeMap<NodeId, Place>,
     /// For each node in the arena, the first and last launch at which it is alive.
@@ -119,7 +125,9 @@ pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {
         places.insert(n, place);
     }
     let follow = options.follow && clusters.fused;
-    let (in_place, followed) = order::order(g, &mut clusters, options.in_place, follow);
+    let share = options.share && clusters.fused;
+    let order::Order { in_place, followed, groups } =
+        order::order(g, &mut clusters, options.in_place, follow, share);
     let mut commits = vec![];
     let mut results = vec![];
     for (name, n) in &g.outputs {
@@ -137,6 +145,7 @@ pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {
     }
     let mut lives = lifetimes(g, &clusters, &places);
     let mut together: Vec<(usize, usize)> = followed.iter().map(|&i| (i, i + 1)).collect();
+    together.extend(groups.iter().map(|group| (group.first, group.last())));
     if follow {
         together.extend(order::runs(g, &clusters.clusters));
     }
@@ -193,7 +202,7 @@ pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {
     commits.iter().for_each(|c| persist(&c.to, c.from));
     let constant = constants.iter().map(|(n, v)| v.len() * (options.bytes)(g.ty(*n).dtype)).sum();
     let persistent = names.values().sum();
-    Plan { clusters, followed, places, lives, constants, commits, results, arena, persistent, constant }
+    Plan { clusters, followed, groups, places, lives, constants, commits, results, arena, persistent, constant }
 }
 
 /// First and last launch of each node that belongs in the arena; results live past the last launch.

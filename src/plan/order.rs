@@ -1,5 +1,6 @@
 //! Launch order, and which persistent tensors are overwritten in place.
 
+use super::group::{Group, LITTLE, Ready, Strand, all_rows};
 use crate::fuse::{Affine, Body, Cluster, Clusters, Code, Kind, Sink, Work, base};
 use crate::graph::{Graph, Name, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,15 +25,20 @@ impl Dag {
     }
 }
 
-/// Puts clusters into launch order; returns the nodes that are written over a persistent tensor, with its name.
-///
-/// With `follow` a map that only waits for a reduction is put right behind it; the places of such reductions come second.
-pub(super) fn order(
-    g: &Graph,
-    clusters: &mut Clusters,
-    in_place: bool,
-    follow: bool,
-) -> (BTreeMap<NodeId, Name>, BTreeSet<usize>) {
+/// What an order is made by and for.
+#[derive(Default)]
+pub(super) struct Order {
+    /// The nodes that are written over a persistent tensor, with its name.
+    pub in_place: BTreeMap<NodeId, Name>,
+    /// The places of reductions with a map right behind that only waits for them.
+    pub followed: BTreeSet<usize>,
+    /// Neighbours that one launch does.
+    pub groups: Vec<Group>,
+}
+
+/// Puts clusters into launch order. `follow`: whether the launch of a reduction may do the map behind it; `share`: whether
+/// small clusters may share launches.
+pub(super) fn order(g: &Graph, clusters: &mut Clusters, in_place: bool, follow: bool, share: bool) -> Order {
     let list = &clusters.clusters;
     let mut writer: BTreeMap<NodeId, usize> = BTreeMap::new();
     for (i, c) in list.iter().enumerate() {
@@ -93,27 +99,57 @@ pub(super) fn order(
     }
     // Kahn's algorithm; among the ready ones the first in the graph, or what is small before it.
     let sizes: Vec<Turn> = list.iter().map(|c| if follow { turn(g, c) } else { Turn::Own }).collect();
-    let mut waiting = vec![0usize; list.len()];
-    dag.next.iter().flatten().for_each(|&i| waiting[i] += 1);
+    let written_over = |n: NodeId| chosen.contains_key(&n);
+    let rows = if share { all_rows(g, list, &written_over) } else { vec![None; list.len()] };
+    let mut waits: Vec<Vec<usize>> = vec![vec![]; list.len()];
+    dag.next.iter().enumerate().for_each(|(i, to)| to.iter().for_each(|&j| waits[j].push(i)));
+    let mut waiting: Vec<usize> = waits.iter().map(Vec::len).collect();
     let mut ready: BTreeSet<(Turn, usize)> =
         (0..list.len()).filter(|&i| waiting[i] == 0).map(|i| (sizes[i], i)).collect();
-    let mut order = vec![];
-    while let Some((_, i)) = ready.pop_first() {
-        order.push(i);
-        for &u in &dag.next[i] {
-            waiting[u] -= 1;
-            if waiting[u] == 0 {
-                ready.insert((sizes[u], u));
+    let mut order: Vec<usize> = vec![];
+    let mut together: Vec<Vec<Strand>> = vec![];
+    let mut done = vec![false; list.len()];
+    while let Some(&first) = ready.first() {
+        let mut now = vec![first.1];
+        if share {
+            let all: Vec<usize> = ready.iter().map(|r| r.1).collect();
+            let state = Ready { graph: g, list, next: &dag.next, waits: &waits, done: &done, rows: &rows };
+            let strands = state.strands(&all);
+            if !strands.is_empty() {
+                now = strands.iter().flat_map(|s| s.clusters.clone()).collect();
+                together.push(strands);
+            }
+        }
+        for &i in &now {
+            ready.remove(&(sizes[i], i));
+            done[i] = true;
+            order.push(i);
+        }
+        for &i in &now {
+            for &u in &dag.next[i] {
+                waiting[u] -= 1;
+                if waiting[u] == 0 && !done[u] {
+                    ready.insert((sizes[u], u));
+                }
             }
         }
     }
     assert_eq!(order.len(), list.len(), "launches wait for each other");
-    let pairs = if follow { super::follow::pair(g, list, &dag.next, &mut order) } else { vec![] };
-    let followed: BTreeSet<usize> = pairs.iter().map(|p| p.0).collect();
-    let leaders = order.iter().enumerate().filter(|o| followed.contains(o.1)).map(|o| o.0).collect();
+    let grouped: BTreeSet<usize> = together.iter().flatten().flat_map(|s| s.clusters.clone()).collect();
+    let pairs = if follow { super::follow::pair(g, list, &dag.next, &grouped, &mut order) } else { vec![] };
+    let leads: BTreeSet<usize> = pairs.iter().map(|p| p.0).collect();
+    let followed = order.iter().enumerate().filter(|o| leads.contains(o.1)).map(|o| o.0).collect();
+    let mut place = vec![0; list.len()];
+    order.iter().enumerate().for_each(|(p, &i)| place[i] = p);
+    let groups = together.into_iter().map(|mut strands| {
+        strands.iter_mut().flat_map(|s| &mut s.clusters).for_each(|i| *i = place[*i]);
+        let all: Vec<usize> = strands.iter().flat_map(|s| s.clusters.clone()).collect();
+        Group { first: all.iter().copied().min().unwrap_or(0), count: all.len(), strands }
+    });
+    let groups = groups.collect();
     let mut slots: Vec<_> = std::mem::take(&mut clusters.clusters).into_iter().map(Some).collect();
     clusters.clusters = order.into_iter().filter_map(|i| slots[i].take()).collect();
-    (chosen, leaders)
+    Order { in_place: chosen, followed, groups }
 }
 
 /// Whose turn it is first among clusters that are ready.
@@ -126,9 +162,6 @@ enum Turn {
     /// In the order of the graph.
     Own,
 }
-
-/// Bytes that a cluster with little work reads and writes at most. Its results may wait in memory for their readers.
-const LITTLE: usize = 2 << 20;
 
 fn turn(g: &Graph, c: &Cluster) -> Turn {
     let bytes: usize = c.reads.iter().chain(&c.writes).map(|&n| g.ty(n).bytes()).sum();

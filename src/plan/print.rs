@@ -26,6 +26,17 @@ impl Plan {
             }
             s.push('\n');
         }
+        for group in &self.groups {
+            let strand = |s: &super::group::Strand| {
+                let clusters: Vec<String> = s.clusters.iter().map(|i| format!("#{i}")).collect();
+                match s.rows {
+                    Some(rows) => format!("{} by {rows} rows", clusters.join(" ")),
+                    None => clusters.join(" "),
+                }
+            };
+            let strands: Vec<String> = group.strands.iter().map(strand).collect();
+            let _ = writeln!(s, "together {}", strands.join(", "));
+        }
         for c in &self.commits {
             let _ = writeln!(s, "copy %{} to {}", c.from.0, c.to);
         }

@@ -28,7 +28,51 @@ impl Plan {
             }
         }
         self.verify_in_place(&written)?;
+        self.verify_groups(&written)?;
         self.verify_arena(&written)
+    }
+
+    /// Launches that clusters share: strands know nothing of each other, and a strand's clusters are in order.
+    fn verify_groups(&self, written: &BTreeMap<NodeId, usize>) -> Result<(), String> {
+        let mut end = 0;
+        for group in &self.groups {
+            let at = group.first;
+            let mut strand_of: BTreeMap<usize, usize> = BTreeMap::new();
+            for (s, strand) in group.strands.iter().enumerate() {
+                if !strand.clusters.is_sorted() || (strand.rows.is_none() && strand.clusters.len() > 2) {
+                    return Err(format!("a strand of the group at launch {at} is out of order or too long"));
+                }
+                strand_of.extend(strand.clusters.iter().map(|&i| (i, s)));
+            }
+            let members: usize = group.strands.iter().map(|s| s.clusters.len()).sum();
+            if at < end || members != group.count || !strand_of.keys().copied().eq(at..at + group.count) {
+                return Err(format!("the group at launch {at} is not {} neighbours", group.count));
+            }
+            end = group.last() + 1;
+            for (&i, s) in &strand_of {
+                let c = &self.clusters.clusters[i];
+                for n in &c.reads {
+                    let from = written.get(n).filter(|w| strand_of.contains_key(w));
+                    if from.is_some_and(|w| strand_of[w] != *s || *w >= i) {
+                        return Err(format!("launch {i} reads %{}, which another block of its launch writes", n.0));
+                    }
+                }
+                for n in &c.writes {
+                    let Some(place @ Place::Persistent(name)) = self.places.get(n) else { continue };
+                    let same = |m: &&NodeId| *m != n && self.places.get(m) == Some(place);
+                    // A map that overwrites what the reduction before it reads gets a launch of its own.
+                    let apart = |j: usize| group.strands[*s].rows.is_none() && strand_of[&j] == *s;
+                    let others = strand_of.keys().filter(|&&j| j != i && !apart(j));
+                    let others = others.map(|&j| &self.clusters.clusters[j]);
+                    if others.flat_map(|c| c.reads.iter().chain(&c.writes)).any(|m| same(&m)) {
+                        return Err(format!(
+                            "launch {i} overwrites `{name}`, which another block of its launch reads"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn verify_in_place(&self, written: &BTreeMap<NodeId, usize>) -> Result<(), String> {
@@ -67,6 +111,13 @@ impl Plan {
                 let first = written.get(n).copied().unwrap_or(0);
                 let l = live.entry(*n).or_insert((first, i));
                 l.1 = l.1.max(i);
+            }
+        }
+        // What a launch of several clusters reads and writes is there from its first one to its last.
+        for group in &self.groups {
+            let last = group.last();
+            for l in live.values_mut().filter(|l| l.0 <= last && l.1 >= group.first) {
+                *l = (l.0.min(group.first), l.1.max(last));
             }
         }
         for n in self.commits.iter().map(|c| c.from).chain(self.results.iter().map(|r| r.1)) {

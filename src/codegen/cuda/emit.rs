@@ -4,7 +4,7 @@ use super::contract::tiles::Choice;
 use super::contract::tuning::{Shape, Tuning};
 use super::ir::{Function, Kind, Var};
 use super::packs::Asked;
-use super::print::print;
+use super::print::{parameters, print, print_stage};
 use super::{Arch, Arg, Cut, KERNEL, Launch, Module, PRELUDE, verify};
 use crate::fuse::{Cluster, label};
 use crate::graph::{Graph, NodeId};
@@ -13,6 +13,35 @@ use std::collections::BTreeMap;
 
 /// Stands for a kernel's name in its text, until it has one.
 pub const NAME: &str = "$NAME";
+
+/// Threads of a block of a launch that several clusters share.
+pub const SHARED_THREADS: usize = 256;
+
+/// A kernel that is part of another one: a device function that does what one block would do.
+pub(super) struct Stage {
+    /// Index of the cluster in the plan.
+    pub cluster: usize,
+    /// The text, in which [`NAME`] stands for the function's name.
+    pub text: String,
+    /// Types of its pointers, and what stands for them.
+    pub types: Vec<String>,
+    pub args: Vec<Arg>,
+    /// Blocks that it would be launched with, their threads, and bytes of shared memory.
+    pub blocks: usize,
+    pub threads: usize,
+    pub shared: usize,
+    /// Counters of each sort that it uses.
+    pub counters: usize,
+}
+
+/// Where stages are collected.
+struct Capture {
+    lead: usize,
+    rows: Option<usize>,
+    pending: Option<(String, Vec<String>)>,
+    counters: usize,
+    stages: Vec<Stage>,
+}
 
 /// A module that is being made.
 pub struct Emit<'a> {
@@ -35,6 +64,8 @@ pub struct Emit<'a> {
     launches: Vec<Launch>,
     /// Operands that are to be packed.
     pub(super) asked: Vec<Asked>,
+    /// What becomes part of another kernel.
+    capture: Option<Capture>,
     used: usize,
     scratch: usize,
 }
@@ -55,15 +86,70 @@ impl<'a> Emit<'a> {
             texts: vec![],
             launches: vec![],
             asked: vec![],
+            capture: None,
             used: 0,
             scratch: 0,
         }
     }
 
-    /// Work on another cluster begins; scratch of the one before may be used again.
+    /// Work on another cluster begins; scratch of the one before may be used again, unless they share a launch.
     pub(super) fn begin(&mut self, cluster: usize) {
         self.cluster = cluster;
+        if self.capture.is_none() {
+            self.used = 0;
+        }
+    }
+
+    /// From now on kernels become stages of one launch, which belongs to cluster `lead`.
+    pub(super) fn capture(&mut self, lead: usize) {
         self.used = 0;
+        self.capture = Some(Capture { lead, rows: None, pending: None, counters: 0, stages: vec![] });
+    }
+
+    /// The stages since the last call; each block of those that follow does `rows` rows, or as it likes.
+    pub(super) fn stages(&mut self, rows: Option<usize>) -> Vec<Stage> {
+        let Some(c) = &mut self.capture else { return vec![] };
+        c.rows = rows;
+        std::mem::take(&mut c.stages)
+    }
+
+    /// Kernels are launched by themselves again.
+    pub(super) fn release(&mut self) {
+        if let Some(c) = self.capture.take() {
+            self.cluster = c.lead;
+        }
+    }
+
+    /// Whether kernels become stages.
+    pub(super) fn shares(&self) -> bool {
+        self.capture.is_some()
+    }
+
+    /// Rows of each block of a stage.
+    pub(super) fn rows(&self) -> Option<usize> {
+        self.capture.as_ref().and_then(|c| c.rows)
+    }
+
+    /// The cluster to which the present launch belongs.
+    pub(super) fn lead(&self) -> usize {
+        self.capture.as_ref().map_or(self.cluster, |c| c.lead)
+    }
+
+    /// Words of a kernel's text for the number of its block, and for the counters of blocks.
+    pub(super) fn words(&self) -> [&'static str; 2] {
+        if self.shares() { ["stage_block", "stage_counts"] } else { ["blockIdx.x", "ganc_counts"] }
+    }
+
+    /// Threads of a block that would have `otherwise` by itself.
+    pub(super) fn threads(&self, otherwise: usize) -> usize {
+        if self.shares() { SHARED_THREADS } else { otherwise }
+    }
+
+    /// Notes how many of each sort of counters the next kernel uses.
+    pub(super) fn counters(&mut self, count: usize) {
+        if let Some(c) = &mut self.capture {
+            c.counters = c.counters.max(count);
+        }
     }
 
     /// The cluster that is worked on.
@@ -73,7 +159,14 @@ impl<'a> Emit<'a> {
 
     /// Adds a kernel, in whose text [`NAME`] stands for its name and begins the names of its device functions; equal
     /// texts become one kernel. The name is made of the cluster's layer path and `what`.
-    pub fn kernel(&mut self, what: &str, text: String) -> String {
+    ///
+    /// While stages are collected the text is that of a stage, with `parameters` after [`super::print::STAGE`].
+    pub fn kernel(&mut self, what: &str, text: String, parameters: &[String]) -> String {
+        if let Some(c) = &mut self.capture {
+            let ty = |p: &String| p.rsplit_once(' ').map_or("", |x| x.0).replace(" __restrict__", "");
+            c.pending = Some((text.replace(" __restrict__", ""), parameters.iter().map(ty).collect()));
+            return String::new();
+        }
         if let Some(name) = self.known.get(&text) {
             return name.clone();
         }
@@ -86,10 +179,11 @@ impl<'a> Emit<'a> {
         name
     }
 
-    /// Adds a kernel of the IR, which bears the name [`NAME`].
-    pub(super) fn function(&mut self, what: &str, f: &Function) -> String {
+    /// Adds a kernel of the IR, which bears the name [`NAME`], for a launch of `across` blocks along x.
+    pub(super) fn function(&mut self, what: &str, f: &Function, across: usize) -> String {
         debug_assert_eq!(verify::verify(f), Ok(()));
-        self.kernel(what, print(f))
+        let text = if self.shares() { print_stage(f, across as u32) } else { print(f) };
+        self.kernel(what, text, &parameters(f))
     }
 
     /// Text that kernels need before them, once.
@@ -113,7 +207,22 @@ impl<'a> Emit<'a> {
     /// Adds a launch.
     pub fn launch(&mut self, kernel: String, grid: [u32; 3], threads: usize, shared: usize, args: Vec<Arg>) {
         let block = [threads as u32, 1, 1];
-        self.launches.push(Launch { kernel, cluster: self.cluster, grid, block, shared: shared as u32, args });
+        if let Some(c) = &mut self.capture {
+            let Some((text, types)) = c.pending.take() else { return };
+            let (blocks, counters) = (grid.iter().map(|&n| n as usize).product(), std::mem::take(&mut c.counters));
+            let cluster = self.cluster;
+            c.stages.push(Stage { cluster, text, types, args, blocks, threads, shared, counters });
+            return;
+        }
+        self.launches.push(Launch {
+            kernel,
+            cluster: self.cluster,
+            grid,
+            block,
+            shared: shared as u32,
+            args,
+            stages: 1,
+        });
     }
 
     pub(super) fn launches(&self) -> &[Launch] {
@@ -200,7 +309,7 @@ impl Tensors {
             }
             // What is updated in place is read and written by the same thread.
             let alone = !both.iter().any(|&(m, w)| m != n && (w || write) && emit.same_memory(n, m));
-            let alone = alone && !(write && reads.contains(&n));
+            let alone = alone && !(write && reads.contains(&n)) && !emit.shares();
             let kind = Kind::Pointer { dtype: emit.graph.ty(n).dtype, write, alone };
             let v = f.param(format!("p{}", t.args.len()), kind);
             t.pointers.insert(n, v);

@@ -87,7 +87,7 @@ pub(super) fn nest(
     let needed = super::body::needed(body, sinks);
     let grouping = Grouping::choose(emit.graph, body, &needed, sinks, true);
     let groups = elements.div_ceil(grouping.width);
-    let threads = block_of(groups);
+    let threads = emit.threads(block_of(groups));
     let mut f = Function::new(NAME, Role::Kernel { threads }, is_wide(body));
     let writes: Vec<NodeId> = sinks.iter().map(|&s| body.sinks[s].node()).collect();
     let tensors = Tensors::declare(emit, &mut f, &reads_of(body, &needed), &writes, instead);
@@ -97,8 +97,56 @@ pub(super) fn nest(
     let code = elements_of(&mut f, &mut lowering, &grouping, sinks, Expr::Var(t), count);
     f.body = vec![Stmt::Let(t, thread(Expr::Builtin(Builtin::BlockX), threads))];
     f.body.extend(code);
-    let name = emit.function(what, &f);
-    emit.launch(name, [groups.div_ceil(threads) as u32, 1, 1], threads, 0, tensors.args);
+    let blocks = groups.div_ceil(threads);
+    let name = emit.function(what, &f, blocks);
+    emit.launch(name, [blocks as u32, 1, 1], threads, 0, tensors.args);
+}
+
+/// One stage for the stores of a body whose first loop goes over rows, `rows` of them a block.
+pub(super) fn rows_nest(emit: &mut Emit, body: &Body, rows: usize) {
+    let all: Vec<usize> = (0..body.sinks.len()).collect();
+    let needed = super::body::needed(body, &all);
+    let grouping = match body.domain.len() {
+        1 => Grouping::single(body),
+        _ => Grouping::choose(emit.graph, body, &needed, &all, false),
+    };
+    let (threads, width) = (emit.threads(block_of(body.elements())), grouping.width);
+    let mut f = Function::new(NAME, Role::Kernel { threads }, is_wide(body));
+    let writes: Vec<NodeId> = body.sinks.iter().map(Sink::node).collect();
+    let tensors = Tensors::declare(emit, &mut f, &reads_of(body, &needed), &writes, &|_| None);
+    let mut lowering = Lowering { body, loops: vec![], pointers: tensors.pointers, held: vec![], prefix: "r" };
+    let mut loops: Vec<(usize, usize)> = body.domain.iter().copied().enumerate().collect();
+    loops[0].1 = rows;
+    let last = loops.len() - 1;
+    loops[last].1 /= width;
+    let groups: usize = loops.iter().map(|l| l.1).product();
+    let t = f.scalar("t", Ty::Index);
+    let mut code = vec![];
+    lowering.loops = indices(&mut f, Expr::Var(t), &loops, "i", &mut code);
+    let row = f.scalar("row", Ty::Index);
+    let first = Expr::Builtin(Builtin::BlockX).times(rows as i64);
+    code.push(Stmt::Let(row, first.plus(lowering.loops[0].clone())));
+    lowering.loops[0] = Expr::Var(row);
+    if width > 1 {
+        let e = f.scalar("e", Ty::Index);
+        code.push(Stmt::Let(e, lowering.loops[last].clone().times(width as i64)));
+        lowering.loops[last] = Expr::Var(e);
+    }
+    let nothing: &mut Each = &mut |_, _, _, _| {};
+    let mut inner = vec![];
+    group(&mut f, &mut lowering, &grouping, &all, nothing, &mut inner);
+    match body.domain[0].is_multiple_of(rows) {
+        true => code.extend(inner),
+        false => {
+            let there = Expr::Var(row).infix(Infix::Lt, Expr::Index(body.domain[0] as i64));
+            code.push(Stmt::If(there, inner, vec![]));
+        }
+    }
+    let (from, to) = (Expr::Builtin(Builtin::Thread), Expr::Index(groups as i64));
+    f.body = vec![Stmt::For { var: t, from, to, step: Expr::Index(threads as i64), unroll: 0, body: code }];
+    let blocks = body.domain[0].div_ceil(rows);
+    let name = emit.function("rows", &f, blocks);
+    emit.launch(name, [blocks as u32, 1, 1], threads, 0, tensors.args);
 }
 
 /// What thread `t` does of a nest of `count` elements.
@@ -209,13 +257,10 @@ fn plain(work: &Work) -> Option<Body> {
     (stores && body.elements() > 0).then(|| simplified(body))
 }
 
-/// The body of a reduction and that of the map behind it, if one launch may do both: no block overwrites what another
-/// one may still read.
+/// The body of a reduction and that of the map right behind it that waits for it, if one launch may do both: no block
+/// overwrites what another one may still read.
 pub(super) fn followed(emit: &Emit, first: usize) -> Option<(Body, Body)> {
     let clusters = &emit.plan.clusters.clusters;
-    if !emit.plan.followed.contains(&first) {
-        return None;
-    }
     let (a, b) = (clusters.get(first)?, clusters.get(first + 1)?);
     let Work::Loops(body) = &a.work else { return None };
     let then = plain(&b.work)?;
@@ -224,10 +269,10 @@ pub(super) fn followed(emit: &Emit, first: usize) -> Option<(Body, Body)> {
     (!clash).then(|| (simplified(body), then))
 }
 
-/// Number of clusters from `first` on that can be launched together: none reads or overwrites what another one
-/// writes.
-pub(super) fn independent(emit: &Emit, first: usize) -> usize {
-    let clusters = &emit.plan.clusters.clusters;
+/// Number of clusters from `first` on, before `end`, that can be launched together: none reads or overwrites what another
+/// one writes.
+pub(super) fn independent(emit: &Emit, first: usize, end: usize) -> usize {
+    let clusters = &emit.plan.clusters.clusters[..end];
     let mut count = 0;
     while let Some(c) = clusters.get(first + count) {
         if plain(&c.work).is_none() {
@@ -246,10 +291,15 @@ pub(super) fn independent(emit: &Emit, first: usize) -> usize {
     count
 }
 
-/// The launches of `count` independent clusters from `first` on: those that are alike are one.
-pub(super) fn together(emit: &mut Emit, first: usize, count: usize) {
+/// Whether a cluster is a map that one launch may do with others that are alike.
+pub(super) fn is_plain(work: &Work) -> bool {
+    plain(work).is_some()
+}
+
+/// The launches of independent clusters: those that are alike are one.
+pub(super) fn together(emit: &mut Emit, clusters: &[usize]) {
     let mut alike: Vec<(Likeness, Vec<(usize, Body)>)> = vec![];
-    for i in first..first + count {
+    for &i in clusters {
         let Some(body) = plain(&emit.plan.clusters.clusters[i].work) else { continue };
         let like = likeness(emit, &body);
         let room = |members: &[(usize, Body)]| (members.len() + 1) * tensors(&body).len() <= MOST_POINTERS;
@@ -276,7 +326,7 @@ fn many(emit: &mut Emit, bodies: &[Body], sinks: &[usize]) {
     let needed = super::body::needed(sample, sinks);
     let grouping = Grouping::choose(emit.graph, sample, &needed, sinks, true);
     let groups = |b: &Body| b.elements().div_ceil(grouping.width);
-    let threads = block_of(bodies.iter().map(groups).sum());
+    let threads = emit.threads(block_of(bodies.iter().map(groups).sum()));
     let mut f = Function::new(NAME, Role::Kernel { threads }, is_wide(sample));
     let list = tensors(sample);
     // Parameters for all, then the variables that one of them is chosen for.
@@ -334,6 +384,7 @@ fn many(emit: &mut Emit, bodies: &[Body], sinks: &[usize]) {
     f.body.extend(chain);
     f.body.push(Stmt::Let(t, thread(Expr::Var(block), threads)));
     f.body.extend(code);
-    let name = emit.function("update", &f);
-    emit.launch(name, [starts[bodies.len()] as u32, 1, 1], threads, 0, args);
+    let blocks = starts[bodies.len()];
+    let name = emit.function("update", &f, blocks);
+    emit.launch(name, [blocks as u32, 1, 1], threads, 0, args);
 }

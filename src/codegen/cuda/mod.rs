@@ -17,6 +17,7 @@ pub mod print;
 mod product;
 mod reduce;
 mod rows;
+mod shared;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,8 @@ pub const PRELUDE: &str = include_str!("prelude.cuh");
 pub const KERNEL: &str = "\n// kernel ";
 
 /// How plans for these programs are made.
-pub const PLAN: PlanOptions = PlanOptions { bytes: DType::bytes, align: 256, in_place: true, follow: true };
+pub const PLAN: PlanOptions =
+    PlanOptions { bytes: DType::bytes, align: 256, in_place: true, follow: true, share: true };
 
 /// Instruction set that the text is generated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +78,8 @@ pub struct Launch {
     pub shared: u32,
     /// Arguments.
     pub args: Vec<Arg>,
+    /// Clusters that a block does one after the other, at most.
+    pub stages: usize,
 }
 
 /// How a cluster's product is cut into tiles.
@@ -110,44 +114,61 @@ pub fn generate(graph: &Graph, plan: &Plan, arch: Arch) -> Module {
 /// As [`generate`], with tiles that were measured.
 pub fn generate_tuned(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -> Module {
     let mut emit = Emit::new(graph, plan, arch, tuning);
-    let clusters = &plan.clusters.clusters;
+    let clusters = plan.clusters.clusters.len();
+    // Each launch is for one cluster where products are measured.
+    let mut groups = plan.groups.iter().filter(|_| !tuning.is_apart()).peekable();
     let mut i = 0;
-    while i < clusters.len() {
-        if let Some((body, then)) = map::followed(&emit, i) {
-            emit.begin(i);
-            map::prefill(&mut emit, &body);
-            reduce::reduce(&mut emit, &body, Some(&then), &|_| None);
+    while i < clusters {
+        if let Some(group) = groups.next_if(|g| g.first == i) {
+            shared::group(&mut emit, group);
+            i += group.count;
+            continue;
+        }
+        let end = groups.peek().map_or(clusters, |g| g.first);
+        let count = map::independent(&emit, i, end);
+        if plan.followed.contains(&i) && followed(&mut emit, i) {
             i += 2;
-            continue;
-        }
-        let count = map::independent(&emit, i);
-        if count > 1 {
-            map::together(&mut emit, i, count);
+        } else if count > 1 {
+            map::together(&mut emit, &(i..i + count).collect::<Vec<_>>());
             i += count;
-            continue;
+        } else {
+            one(&mut emit, i);
+            i += 1;
         }
-        emit.begin(i);
-        match &clusters[i].work {
-            Work::Loops(body) => {
-                map::prefill(&mut emit, body);
-                let body = map::simplified(body);
-                if body.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. })) {
-                    reduce::reduce(&mut emit, &body, None, &|_| None);
-                } else {
-                    let all: Vec<usize> = (0..body.sinks.len()).collect();
-                    map::nest(&mut emit, "map", &body, &all, &|_| None);
-                }
-            }
-            Work::Contract { node, product, lhs, rhs, epilogue } => {
-                let job = product::Job { node: *node, product, lhs, rhs, epilogue: epilogue.as_ref() };
-                product::product(&mut emit, &job);
-            }
-            Work::Gather { node, args } => rows::gather(&mut emit, *node, *args),
-            Work::Scatter { node, args } => rows::scatter(&mut emit, *node, *args),
-            Work::Fold { node, arg, window } => rows::fold(&mut emit, *node, *arg, window),
-        }
-        i += 1;
     }
     emit.emit_packs();
     emit.finish()
+}
+
+/// The launches of a reduction and the map that follows it; false, and nothing done, if they cannot be one.
+fn followed(emit: &mut Emit, i: usize) -> bool {
+    let Some((body, then)) = map::followed(emit, i) else { return false };
+    emit.begin(i);
+    map::prefill(emit, &body);
+    reduce::reduce(emit, &body, Some(&then), &|_| None);
+    true
+}
+
+/// The launches of a cluster.
+fn one(emit: &mut Emit, i: usize) {
+    emit.begin(i);
+    match &emit.plan.clusters.clusters[i].work {
+        Work::Loops(body) => {
+            map::prefill(emit, body);
+            let body = map::simplified(body);
+            if body.sinks.iter().any(|s| matches!(s, Sink::Reduce { .. })) {
+                reduce::reduce(emit, &body, None, &|_| None);
+            } else {
+                let all: Vec<usize> = (0..body.sinks.len()).collect();
+                map::nest(emit, "map", &body, &all, &|_| None);
+            }
+        }
+        Work::Contract { node, product, lhs, rhs, epilogue } => {
+            let job = product::Job { node: *node, product, lhs, rhs, epilogue: epilogue.as_ref() };
+            product::product(emit, &job);
+        }
+        Work::Gather { node, args } => rows::gather(emit, *node, *args),
+        Work::Scatter { node, args } => rows::scatter(emit, *node, *args),
+        Work::Fold { node, arg, window } => rows::fold(emit, *node, *arg, window),
+    }
 }

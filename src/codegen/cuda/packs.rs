@@ -74,7 +74,7 @@ struct Group {
 impl Emit<'_> {
     /// Packs an operand before the next launch.
     pub(super) fn pack(&mut self, pack: Pack) {
-        let (launch, cluster) = (self.launch_count(), self.cluster);
+        let (launch, cluster) = (self.launch_count(), self.lead());
         self.asked.push(Asked { pack, launch, cluster });
     }
 
@@ -213,7 +213,7 @@ impl Emit<'_> {
             "extern \"C\" __global__ void __launch_bounds__({THREADS}) {NAME}(\n    {}) {{\n  ganc_begin();\n{code}}}\n",
             parameters.join(",\n    ")
         );
-        let kernel = self.kernel("pack", text);
+        let kernel = self.kernel("pack", text, &parameters);
         Launch {
             kernel,
             cluster: self.cluster,
@@ -221,6 +221,7 @@ impl Emit<'_> {
             block: [THREADS as u32, 1, 1],
             shared: 0,
             args,
+            stages: 1,
         }
     }
 }

@@ -2,6 +2,8 @@
 // names in its place.
 #ifndef __CUDA_SHIM__
 #define GANC_DEVICE __device__ __forceinline__
+// Compiled once, however often it is called.
+#define GANC_APART __device__ __noinline__
 GANC_DEVICE float ganc_from_f16(unsigned short h) {
   float f;
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
@@ -46,6 +48,7 @@ GANC_DEVICE void ganc_begin() {
 }
 #else
 #define GANC_DEVICE __forceinline__
+#define GANC_APART inline
 #endif
 
 GANC_DEVICE unsigned ganc_larger(unsigned a, unsigned b) { return a < b ? b : a; }

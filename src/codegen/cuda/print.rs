@@ -52,17 +52,42 @@ pub(super) fn stored(dtype: DType, value: &str) -> String {
     }
 }
 
+/// First parameters of a stage: its block, and counters of its own.
+pub const STAGE: &str = "const int stage_block, unsigned* const stage_counts";
+
 struct Printer<'a> {
     f: &'a Function,
+    /// Blocks along x that a stage counts with.
+    stage: Option<u32>,
     out: String,
     depth: usize,
 }
 
+/// The parameters of a function as C has them, each ending in a blank and its name.
+pub fn parameters(f: &Function) -> Vec<String> {
+    let p = Printer { f, stage: None, out: String::new(), depth: 1 };
+    f.params.iter().map(|&v| p.parameter(v)).collect()
+}
+
 /// The text of a function.
 pub fn print(f: &Function) -> String {
-    let mut p = Printer { f, out: String::new(), depth: 1 };
-    let params: Vec<String> = f.params.iter().map(|&v| p.parameter(v)).collect();
+    text(f, None)
+}
+
+/// The text of a kernel as a [stage](super::emit::Stage) of another one, which would be launched with this many blocks
+/// along x.
+pub fn print_stage(f: &Function, across: u32) -> String {
+    text(f, Some(across))
+}
+
+fn text(f: &Function, stage: Option<u32>) -> String {
+    let mut p = Printer { f, stage, out: String::new(), depth: 1 };
+    let mut params: Vec<String> = f.params.iter().map(|&v| p.parameter(v)).collect();
     let head = match f.role {
+        Role::Kernel { .. } if stage.is_some() => {
+            params.insert(0, STAGE.to_string());
+            format!("GANC_DEVICE void {}", f.name)
+        }
         Role::Kernel { threads } => format!("extern \"C\" __global__ void __launch_bounds__({threads}) {}", f.name),
         Role::Device(ty) => {
             let ty = ty.map_or("void", |t| register(t, f.wide));
@@ -80,7 +105,7 @@ pub fn print(f: &Function) -> String {
         }
     }
     let _ = writeln!(p.out, "{head}(\n    {}) {{", lines.join(",\n    "));
-    if matches!(f.role, Role::Kernel { .. }) {
+    if matches!(f.role, Role::Kernel { .. }) && stage.is_none() {
         p.line("ganc_begin();");
     }
     if f.shared > 0 {
@@ -217,7 +242,13 @@ impl Printer<'_> {
                 let text = format!("{v} = {name}<{of}>({v}, {s});");
                 self.line(&text);
             }
-            Stmt::Last(of) => self.line(&format!("if (!ganc_last(ganc_counts + blockIdx.x, {of}u)) return;")),
+            Stmt::Last(of) => {
+                let count = match self.stage {
+                    None => "ganc_counts + blockIdx.x".to_string(),
+                    Some(across) => format!("stage_counts + stage_block % {across}"),
+                };
+                self.line(&format!("if (!ganc_last({count}, {of}u)) return;"));
+            }
             Stmt::Return(e) => self.line(&format!("return {};", self.expr(e, 0))),
         }
     }
@@ -254,10 +285,12 @@ impl Printer<'_> {
             Expr::Index(v) => self.index(*v),
             Expr::Builtin(b) => {
                 let t = register(Ty::Index, self.f.wide);
-                match b {
-                    Builtin::Thread => format!("({t})threadIdx.x"),
-                    Builtin::BlockX => format!("({t})blockIdx.x"),
-                    Builtin::BlockY => format!("({t})blockIdx.y"),
+                match (b, self.stage) {
+                    (Builtin::Thread, _) => format!("({t})threadIdx.x"),
+                    (Builtin::BlockX, None) => format!("({t})blockIdx.x"),
+                    (Builtin::BlockY, None) => format!("({t})blockIdx.y"),
+                    (Builtin::BlockX, Some(across)) => format!("({t})(stage_block % {across})"),
+                    (Builtin::BlockY, Some(across)) => format!("({t})(stage_block / {across})"),
                 }
             }
             Expr::Infix(op, a, b) => {

@@ -51,6 +51,17 @@ pub(super) fn product(emit: &mut Emit, job: &Job) {
     }
 }
 
+/// The kernel of a product that has whole sums and all of its epilogue; false, and nothing added, if there is none.
+pub(super) fn whole(emit: &mut Emit, job: &Job) -> bool {
+    match job.epilogue {
+        None => contract::product(emit, job, &Follow::Store(Arg::Node(job.node))),
+        Some(body) => {
+            let fills = body.sinks.iter().any(|s| matches!(s, Sink::Store { prefill: Some(_), .. }));
+            !fills && contract::product(emit, job, &Follow::Body(body))
+        }
+    }
+}
+
 /// By the templates, where they can count that far.
 fn tiled(emit: &mut Emit, job: &Job, follow: Follow) {
     if !contract::product(emit, job, &follow) {
@@ -109,7 +120,7 @@ fn element_wise(emit: &mut Emit, job: &Job, follow: Follow) {
     if count == 0 {
         return;
     }
-    let threads = block_of(count);
+    let threads = emit.threads(block_of(count));
     let far = matches!(follow, Follow::Body(b) if is_wide(b));
     let wide = far || is_wide(&job.lhs.body) || is_wide(&job.rhs.body) || count > i32::MAX as usize - (1 << 20);
     let mut f = Function::new(NAME, Role::Kernel { threads }, wide);
@@ -168,8 +179,9 @@ fn element_wise(emit: &mut Emit, job: &Job, follow: Follow) {
     let number = Expr::Builtin(Builtin::BlockX).times(threads as i64).plus(Expr::Builtin(Builtin::Thread));
     let inside = Expr::Var(t).infix(Infix::Lt, Expr::Index(count as i64));
     f.body = vec![Stmt::Let(t, number), Stmt::If(inside, code, vec![])];
-    let name = emit.function("product", &f);
-    emit.launch(name, [count.div_ceil(threads) as u32, 1, 1], threads, 0, args);
+    let blocks = count.div_ceil(threads);
+    let name = emit.function("product", &f, blocks);
+    emit.launch(name, [blocks as u32, 1, 1], threads, 0, args);
 }
 
 /// Coordinates of both operands from those of the result, `[batch…, free axes of lhs…, free axes of rhs…]`.

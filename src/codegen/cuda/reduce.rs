@@ -306,8 +306,12 @@ fn one(
     code.push(Stmt::If(leader, end, vec![]));
     f.body = code;
     let shared = f.shared;
-    let name = emit.function("reduce", &f);
-    let grid = [l.results.div_ceil(l.side) as u32, l.parts as u32, 1];
+    let across = l.results.div_ceil(l.side);
+    if split {
+        emit.counters(across);
+    }
+    let name = emit.function("reduce", &f, across);
+    let grid = [across as u32, l.parts as u32, 1];
     emit.launch(name, grid, THREADS, shared, args);
 }
 

@@ -37,8 +37,9 @@ impl Threads {
         let inside = Expr::Var(self.t).infix(Infix::Lt, Expr::Index(self.count as i64));
         self.f.body =
             vec![Stmt::Let(self.t, block.plus(Expr::Builtin(Builtin::Thread))), Stmt::If(inside, code, vec![])];
-        let name = emit.function(what, &self.f);
-        emit.launch(name, [self.count.div_ceil(self.threads) as u32, 1, 1], self.threads, 0, self.args);
+        let blocks = self.count.div_ceil(self.threads);
+        let name = emit.function(what, &self.f, blocks);
+        emit.launch(name, [blocks as u32, 1, 1], self.threads, 0, self.args);
     }
 }
 

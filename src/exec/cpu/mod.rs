@@ -118,7 +118,7 @@ impl CpuExecutor {
 
     /// How plans for this executor are made.
     pub fn plan_options(&self) -> PlanOptions {
-        PlanOptions { bytes: memory::bytes, align: 64, in_place: true, follow: false }
+        PlanOptions { bytes: memory::bytes, align: 64, in_place: true, follow: false, share: false }
     }
 
     /// The instruction set in use.

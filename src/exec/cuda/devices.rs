@@ -27,6 +27,10 @@ pub struct Peaks {
 /// holds for all devices here and is to be replaced by what `ganc bench --profile` shows on one.
 pub const GAP: f64 = 2e-6;
 
+/// Seconds that a block of such a kernel waits between what it does of one cluster and of the next one, for its threads
+/// and for memory: an assumption as well.
+pub const STAGE: f64 = 1e-6;
+
 const T: f64 = 1e12;
 const G: f64 = 1e9;
 

@@ -55,11 +55,13 @@ pub struct CudaOptions {
     pub capture: bool,
     /// Whether kernels may begin before the results of the ones before them are seen, where the device can.
     pub overlap: bool,
+    /// Whether small clusters may share launches.
+    pub share: bool,
 }
 
 impl Default for CudaOptions {
     fn default() -> Self {
-        Self { fuse: true, profile: false, capture: true, overlap: true }
+        Self { fuse: true, profile: false, capture: true, overlap: true, share: true }
     }
 }
 
@@ -143,7 +145,7 @@ pub fn outline(graph: &Graph, lower: Lower, device: &roofline::Peaks) -> Result<
         persistent: plan.persistent,
         values: plan.arena,
         memory: plan.persistent + plan.constant + layout.bytes,
-        prediction: roofline::predict(&graph, &plan, module.launches.len(), device),
+        prediction: roofline::predict(&graph, &plan, &module.launches, device),
     })
 }
 
@@ -196,9 +198,13 @@ impl CudaExecutor {
         Ok(self.tensors.len() - 1)
     }
 
+    fn plans(&self) -> PlanOptions {
+        PlanOptions { share: self.options.share, ..PLAN }
+    }
+
     /// Bytes that runs of a graph need, by its plan alone: nothing is compiled, so scratch of its kernels is left out.
     pub fn need(&self, graph: &Graph) -> Result<u64, ExecError> {
-        let (graph, plan) = planned(graph, self.options.fuse, true, PLAN)?;
+        let (graph, plan) = planned(graph, self.options.fuse, true, self.plans())?;
         let layout = Layout::new(program::inputs(&graph).1, plan.arena, 0);
         Ok((plan.persistent + plan.constant + layout.bytes) as u64)
     }
@@ -459,7 +465,7 @@ impl Executor for CudaExecutor {
     type Pending = Pending;
 
     fn compile(&mut self, graph: &Graph) -> Result<Program, ExecError> {
-        self.build(graph, self.options.fuse, true, PLAN)
+        self.build(graph, self.options.fuse, true, self.plans())
     }
 
     fn store(&mut self, name: &str, value: &HostTensor) -> Result<(), ExecError> {

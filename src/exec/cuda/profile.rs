@@ -95,13 +95,13 @@ impl Program {
             match (launches, together) {
                 (1, 1) => {}
                 (n, 1) => line.label += &format!(" ({n} launches)"),
-                (n, c) => line.label += &format!(" and {} more clusters alike ({n} launches)", c - 1),
+                (n, c) => line.label += &format!(" and {} more clusters together with it ({n} launches)", c - 1),
             }
         }
         Profile { lines: lines.into_values().collect(), runs, inputs: vec![] }
     }
 
-    /// The cluster whose launches do the work of this one: itself, or one that is alike and runs together with it.
+    /// The cluster whose launches do the work of this one: itself, or one that shares launches with it.
     fn runs_with(&self, cluster: usize) -> usize {
         let launches = &self.module.launches;
         if launches.iter().any(|l| l.cluster == cluster) {

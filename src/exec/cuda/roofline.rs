@@ -1,9 +1,9 @@
 //! The least time that a plan can take on a device (Williams, Waterman and Patterson, 2009): each cluster moves its
 //! bytes or does its arithmetic, whichever is longer. A prediction, never a measurement.
 
-pub use super::devices::{DEVICES, GAP, Peaks};
+pub use super::devices::{DEVICES, GAP, Peaks, STAGE};
 
-use crate::codegen::cuda::Arch;
+use crate::codegen::cuda::{Arch, Launch};
 use crate::fuse::{Cluster, Operand, Work};
 use crate::graph::{DType, Graph};
 use crate::plan::{Cost, Plan, cost};
@@ -57,7 +57,7 @@ pub struct Prediction {
     pub bytes: u64,
     /// Seconds for the clusters and copies at their bounds.
     pub work: f64,
-    /// Seconds between the launches.
+    /// Seconds between the launches, and between the clusters that a launch does one after the other.
     pub gaps: f64,
 }
 
@@ -68,8 +68,8 @@ impl Prediction {
     }
 }
 
-/// Predicts an iteration of `launches` kernels.
-pub fn predict(g: &Graph, plan: &Plan, launches: usize, device: &Peaks) -> Prediction {
+/// Predicts an iteration of these launches.
+pub fn predict(g: &Graph, plan: &Plan, launches: &[Launch], device: &Peaks) -> Prediction {
     let mut p = Prediction::default();
     for c in &plan.clusters.clusters {
         let cost = cost(g, &c.work, &c.reads, &c.writes, DType::bytes);
@@ -86,13 +86,15 @@ pub fn predict(g: &Graph, plan: &Plan, launches: usize, device: &Peaks) -> Predi
         p.work += bytes as f64 / device.bandwidth;
         copies += times as usize;
     }
-    p.gaps = GAP * (launches + copies) as f64;
+    let stages: usize = launches.iter().map(|l| l.stages.saturating_sub(1)).sum();
+    p.gaps = GAP * (launches.len() + copies) as f64 + STAGE * stages as f64;
     p
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codegen::cuda::generate;
     use crate::fuse::{FuseOptions, fuse};
     use crate::graph::Type;
     use crate::plan::plan;
@@ -106,9 +108,9 @@ mod tests {
         g.output("y", y);
         let clusters = fuse(&g, FuseOptions::PROLOGUES);
         let plan = plan(&g, clusters, crate::codegen::cuda::PLAN);
-        let launches = plan.clusters.clusters.len();
+        let launches = generate(&g, &plan, Arch::Sm90a).launches;
         let bytes = [a, b, y].iter().map(|n| g.ty(*n).bytes()).sum();
-        (predict(&g, &plan, launches, target("sm_90a").unwrap()), launches, bytes)
+        (predict(&g, &plan, &launches, target("sm_90a").unwrap()), launches.len(), bytes)
     }
 
     #[test]

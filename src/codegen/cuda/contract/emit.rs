@@ -4,7 +4,7 @@ use super::super::Arg;
 use super::super::body::{Spliced, element as element_function, epilogue as epilogue_function};
 use super::super::emit::{Emit, NAME};
 use super::super::packs::Pack;
-use super::super::print::storage;
+use super::super::print::{STAGE, storage};
 use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
 use super::sums::Sums;
@@ -68,8 +68,12 @@ impl Parameters {
         names
     }
 
-    /// The head of a kernel with these parameters.
-    fn head(&self, bounds: &str) -> String {
+    /// The head of a kernel with these parameters, or of a stage.
+    fn head(&self, bounds: &str, emit: &Emit) -> String {
+        if emit.shares() {
+            let all = [&[STAGE.to_string()], &*self.text].concat();
+            return format!("GANC_DEVICE void {NAME}(\n    {}) {{\n", all.join(",\n    "));
+        }
         format!(
             "extern \"C\" __global__ void __launch_bounds__({bounds}) {NAME}(\n    {}) {{\n  ganc_begin();\n",
             self.text.join(",\n    ")
@@ -129,9 +133,14 @@ impl Writer<'_, '_> {
             }
         };
         let mut makes = vec![];
+        let plain = self.emit.shares() && parts == 1;
+        let matrices = self.matrix(&left).zip(self.matrix(&right)).filter(|_| plain);
         for (side, letter, loader) in [("left", "a", &left), ("right", "b", &right)] {
-            text.push_str(&self.loader_text(side, loader));
-            makes.push(format!("{NAME}_{side}({})", p.add(letter, &self.pointers(loader))));
+            let given = p.add(letter, &self.pointers(loader));
+            if matrices.is_none() {
+                text.push_str(&self.loader_text(side, loader));
+            }
+            makes.push(format!("{NAME}_{side}({given})"));
         }
         let bytes = sums.scratch(&tile, tiles, size.blocks);
         if bytes > 0 {
@@ -144,31 +153,44 @@ impl Writer<'_, '_> {
         }
         let steps = size.k.div_ceil(tile.k);
         let each = steps.div_ceil(parts);
-        text.push_str(&p.head(&format!("{}, {}", tile.threads, tile.least)));
+        text.push_str(&p.head(&format!("{}, {}", tile.threads, tile.least), self.emit));
+        let [block, counts] = self.emit.words();
         let [own_m, own_n] = tile.own;
         let (groups, shares) = (tile.groups as usize, tile.shares);
         let shape = [tile.m, tile.n, tile.k, own_m, own_n, tile.threads, tile.stages, groups, shares];
         let shape = shape.map(|v| v.to_string()).join(", ");
         let _ = writeln!(text, "  typedef ganc_shape<{shape}> Shape;");
-        let _ = writeln!(text, "  int at = blockIdx.x;");
+        let _ = writeln!(text, "  int at = {block};");
         let _ = writeln!(text, "  const int col = at % {} * Shape::N;\n  at /= {};", tiles[0], tiles[0]);
         let _ = writeln!(text, "  const int row = at % {} * Shape::M;\n  at /= {};", tiles[1], tiles[1]);
         let _ = writeln!(text, "  const int z = at % {}, part = at / {};", size.blocks, size.blocks);
         let _ = writeln!(text, "  const int first = part * {each}, last = min(first + {each}, {steps});");
-        let call = format!("ganc_multiply<{}, Shape>", self.math.name());
-        let _ = writeln!(text, "  {call}({}, {}, row, col, first, last);", makes[0], makes[1]);
+        let math = self.math.name();
+        let _ = match matrices {
+            None => {
+                writeln!(text, "  ganc_multiply<{math}, Shape>({}, {}, row, col, first, last);", makes[0], makes[1])
+            }
+            Some(([a, x], [b, y])) => writeln!(
+                text,
+                "  ganc_multiply_matrices<{math}, Shape, {a}, {b}>(a0{x}, b0{y}, {}, row, col);",
+                size.k
+            ),
+        };
         if by_last {
-            let at = format!("blockIdx.x % {}", tiles[0] * tiles[1] * size.blocks);
-            let _ = writeln!(text, "  if (!ganc_gather<Shape, {parts}>(parts, {at}, part)) return;");
+            let all = tiles[0] * tiles[1] * size.blocks;
+            let gather = format!("ganc_gather<Shape, {parts}>(parts, {counts}, {block} % {all}, part)");
+            let _ = writeln!(text, "  if (!{gather}) return;");
+            self.emit.counters(all);
         }
         let _ = writeln!(text, "  {result};\n  ganc_finish<Shape>(result, row, col);");
         if !sums.is_empty() {
-            text.push_str(&sums.finish(&tile, tiles, size.blocks, target.vector));
+            text.push_str(&sums.finish(&tile, tiles, size.blocks, target.vector, self.emit.words()));
+            self.emit.counters(tiles[0]);
         }
         text.push_str("}\n");
         let blocks = tiles[0] * tiles[1] * size.blocks * parts;
         let shared = tile.shared(self.math, [left.along, right.along]);
-        let kernel = self.emit.kernel("product", text);
+        let kernel = self.emit.kernel("product", text, &p.text);
         self.emit.launch(kernel, [blocks as u32, 1, 1], tile.threads, shared, p.args);
         if let Some(at) = partial.filter(|_| !by_last) {
             self.add_parts(at, size, parts, &target);
@@ -192,15 +214,15 @@ impl Writer<'_, '_> {
         let mut p = Parameters { text: vec!["const float* __restrict__ parts".into()], args: vec![at] };
         let given = p.add("y", &target.pointers);
         // Told that one block is enough, the compiler takes the registers that it needs (32 otherwise, and spills).
-        let mut text = target.text.clone() + &p.head(&format!("{MOVERS}, 1"));
-        let _ =
-            writeln!(text, "  const int at = blockIdx.x * {across} + threadIdx.x % {across}, z = at / {units};");
+        let mut text = target.text.clone() + &p.head(&format!("{MOVERS}, 1"), self.emit);
+        let block = self.emit.words()[0];
+        let _ = writeln!(text, "  const int at = {block} * {across} + threadIdx.x % {across}, z = at / {units};");
         let _ = writeln!(text, "  {NAME}_result result({given});");
         let stride = size.blocks * plane;
         let call = format!("ganc_add_parts<{}, {width}, {parts}, {across}, {slices}>", size.m);
         let from = format!("parts + (long long)z * {plane}, {stride}ll, at % {units}, at < {total}");
         let _ = writeln!(text, "  {call}(result, {from});\n}}");
-        let kernel = self.emit.kernel("add_parts", text);
+        let kernel = self.emit.kernel("add_parts", text, &p.text);
         let shared = if slices > 1 { 4 * MOVERS * vector } else { 0 };
         self.emit.launch(kernel, [total.div_ceil(across) as u32, 1, 1], MOVERS, shared, p.args);
     }
@@ -211,7 +233,8 @@ impl Writer<'_, '_> {
         let (rows, sum) = (loader.view.extent(0), loader.view.extent(1));
         let (blocks, bytes) = (space.blocks(), self.math.dtype().bytes());
         // Elements that lie far apart, and are read again by other tiles: once through memory is cheaper.
-        if !self.access(space, e, &loader).packed(reads) {
+        let own = self.emit.rows().is_some() && matches!(group, Group::Rows);
+        if own || !self.access(space, e, &loader).packed(reads) {
             return loader;
         }
         let width = sum.next_multiple_of(PACKED);
@@ -302,6 +325,15 @@ impl Writer<'_, '_> {
             Read::Stored { from, dtype } => vec![(*from, format!("const {}* __restrict__", element(*dtype)))],
             Read::Computed(f, _) => self.tensors(f),
         }
+    }
+
+    /// An operand that is a matrix as it lies in memory: its type, and what follows the pointer among arguments.
+    fn matrix(&self, l: &Loader) -> Option<[String; 2]> {
+        let Read::Stored { dtype, .. } = &l.read else { return None };
+        let [offset, row, sum] = l.view.matrix()?;
+        let (along, copy) = (l.along as u8, (*dtype == self.math.dtype()) as u8);
+        let ty = format!("ganc_matrix<{}, {}, {along}, {copy}>", element(*dtype), l.vector);
+        Some([ty, format!(" + {offset}, {}, {row}, {sum}", l.view.extent(0))])
     }
 
     fn tensors(&self, f: &Spliced) -> Pointers {

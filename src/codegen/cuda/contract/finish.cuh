@@ -3,14 +3,15 @@
 
 // Writes this block's part of a tile; the last block of a tile has the sum of all parts in shared memory then, the
 // others are done (false).
-template <class Shape, int PARTS> GANC_DEVICE bool ganc_gather(float* parts, int at, int part) {
+template <class Shape, int PARTS>
+GANC_DEVICE bool ganc_gather(float* parts, unsigned* counts, int at, int part) {
   extern __shared__ __align__(1024) unsigned char ganc_shared[];
   float* const tile = (float*)ganc_shared;
   enum { QUADS = Shape::M * Shape::N / 4, SIDE = Shape::N / 4 };
   float4* const all = (float4*)parts + (long long)at * PARTS * QUADS;
   for (int i = threadIdx.x; i < QUADS; i += Shape::THREADS)
     all[part * QUADS + i] = *(const float4*)(tile + i / SIDE * (Shape::N + 4) + i % SIDE * 4);
-  if (!ganc_last(ganc_counts + at, PARTS)) return false;
+  if (!ganc_last(counts + at, PARTS)) return false;
   for (int i = threadIdx.x; i < QUADS; i += Shape::THREADS) {
     float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 4

@@ -25,9 +25,9 @@ pub mod tiles;
 pub mod tuning;
 pub mod view;
 
-use super::emit::Emit;
+use super::emit::{Emit, SHARED_THREADS};
 use super::product::{Follow, Job};
-use crate::fuse::{Affine, Body, Code, Operand, Sink};
+use crate::fuse::{Affine, Body, Code, Operand, Sink, Work};
 use crate::graph::ty::strides;
 use crate::graph::{DType, Graph, Unary};
 use emit::Writer;
@@ -59,6 +59,12 @@ pub(super) fn scattered(graph: &Graph, job: &Job, body: &Body) -> bool {
     }
     let view = View::new(space, [Group::Rows, Group::Cols], &[at], &problem.inside);
     view.extent(1) > 1 && view.step(0, 1) != 1
+}
+
+/// How the operands of a cluster's product are multiplied.
+pub(super) fn math_of(graph: &Graph, work: &Work) -> Option<Math> {
+    let Work::Contract { node, product, lhs, rhs, epilogue } = work else { return None };
+    Some(math(graph, &Job { node: *node, product, lhs, rhs, epilogue: epilogue.as_ref() }))
 }
 
 /// How operands are multiplied.
@@ -97,13 +103,21 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
         return sums.is_empty();
     }
     let shape = Shape { math, size, access: Writer { emit, math }.accesses(&problem) };
-    let choice = emit.tuning.choice(&shape, emit.arch);
+    let Some(choice) = (match emit.rows() {
+        Some(rows) => tiles::of_rows(math, size, rows),
+        None if emit.shares() => tiles::shared(&shape, emit.arch, SHARED_THREADS),
+        None => Some(emit.tuning.choice(&shape, emit.arch)),
+    }) else {
+        return false;
+    };
     let suits = choice.whole() && sums.suits(&choice.tile, choice.tiles(size), size.blocks);
     if !sums.is_empty() && !suits {
         return false;
     }
     emit.require(PRELUDE);
-    emit.cut(shape, choice);
+    if !emit.shares() {
+        emit.cut(shape, choice);
+    }
     Writer { emit, math }.product(&problem, (size, choice), job.node, follow, &sums);
     true
 }

@@ -394,6 +394,38 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
   __syncthreads();
 }
 
+// A matrix as it lies in memory, as an operand.
+template <class T_, int V_, int ALONG_, int COPY_> struct ganc_matrix {
+  typedef T_ T;
+  enum { V = V_, ALONG = ALONG_, COPY = COPY_ };
+  struct Row { bool in; int at; };
+  typedef Row Sum;
+  const T* from;
+  int rows, row_step, sums, sum_step;
+  GANC_DEVICE Row row(int n) const { return {n < rows, n * (V > 1 && !ALONG ? 1 : row_step)}; }
+  GANC_DEVICE Sum sum(int n) const { return {n < sums, n * (V > 1 && ALONG ? 1 : sum_step)}; }
+  GANC_DEVICE const T* address(const Row& r, const Sum& s, bool& in) const {
+    in = r.in && s.in;
+    return from + (in ? r.at + s.at : 0);
+  }
+  template <class S> GANC_DEVICE void get(S* to, const Row& r, const Sum& s) const {
+    bool in;
+    const T* const at = address(r, s, in);
+    ganc_fetch<V>(to, at, in);
+  }
+};
+
+// The product of two matrices, whatever their extents: many stages of a kernel are such products, and a compiler that
+// meets them all inlined takes longer than the first step may.
+template <class Math, class Shape, class A, class B>
+GANC_APART void ganc_multiply_matrices(
+    const typename A::T* a, int rows, int a_row, int a_sum, const typename B::T* b, int cols, int b_row, int b_sum,
+    int sums, int row, int col) {
+  const A left = {a, rows, a_row, sums, a_sum};
+  const B right = {b, cols, b_row, sums, b_sum};
+  ganc_multiply<Math, Shape>(left, right, row, col, 0, (sums + Shape::K - 1) / Shape::K);
+}
+
 // Hands the tile on, V columns at a time: some rows are read and worked out before any of them is written, so that their
 // loads are on their way together.
 template <class Shape, class Result> GANC_DEVICE void ganc_finish(Result& result, int row, int col) {

@@ -127,7 +127,15 @@ impl Sums {
     }
 
     /// The end of the kernel, behind `ganc_finish`, whose threads have `vector` neighbouring columns each.
-    pub fn finish(&self, tile: &Tile, tiles: [usize; 2], blocks: usize, vector: usize) -> String {
+    /// `block`, `counts`: words for its number and for counters.
+    pub fn finish(
+        &self,
+        tile: &Tile,
+        tiles: [usize; 2],
+        blocks: usize,
+        vector: usize,
+        [block, counts]: [&str; 2],
+    ) -> String {
         let (width, lines) = self.extents(tile, tiles, blocks);
         let (all, count) = (if self.columns { tiles[0] * width } else { 1 }, self.list.len());
         // Columns of a thread after `ganc_finish`, and threads beside each other that have different ones.
@@ -136,7 +144,7 @@ impl Sums {
         let mut text = String::new();
         let (line, counter) = match self.columns {
             true => (format!("z * {} + row / Shape::M", tiles[1]), "col / Shape::N"),
-            false => (format!("blockIdx.x % {lines}"), "0"),
+            false => (format!("{block} % {lines}"), "0"),
         };
         let column = if self.columns { format!("col + (int)threadIdx.x * {own} + j") } else { "0".into() };
         for (i, s) in self.list.iter().enumerate() {
@@ -159,7 +167,7 @@ impl Sums {
         for i in 0..count {
             let _ = writeln!(text, "    sums[({line}) * {stride} + {} + c] = u{i}[j];", i * all);
         }
-        let _ = writeln!(text, "  }}}}\n  if (!ganc_last(ganc_counts + GANC_TILES + {counter}, {lines})) return;");
+        let _ = writeln!(text, "  }}}}\n  if (!ganc_last({counts} + GANC_TILES + {counter}, {lines})) return;");
         let column = if self.columns { "col + (int)threadIdx.x % Shape::N" } else { "0" };
         let _ = writeln!(text, "  const int c = {column};");
         for (i, s) in self.list.iter().enumerate() {

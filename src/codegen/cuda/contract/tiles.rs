@@ -174,6 +174,63 @@ const GROUPS: [Tile; 5] = [
     groups([64, 64], [64, 64], 128, 3, 21),
 ];
 
+/// For chains of rows, whose blocks have whole rows: few of them, so that many blocks are at work.
+const ROWS: [Tile; 6] = [
+    shared_sum(8, 128, 32, 3),
+    shared_sum(8, 32, 64, 2),
+    shared_sum(8, 4, 128, 2),
+    shared_sum(16, 128, 32, 3),
+    shared_sum(16, 32, 64, 2),
+    shared_sum(16, 4, 128, 2),
+];
+
+/// The same on tensor cores; and tiles for launches that products share with other work, of as many threads.
+const ROWS_TF32: Tile = tile([16, 128, 32], [16, 16], 256, 3, 2, 7);
+const ROWS_HALF: Tile = tile([16, 128, 64], [16, 16], 256, 3, 2, 7);
+const SHARED_TF32: [Tile; 4] = [
+    ROWS_TF32,
+    tile([128, 16, 32], [16, 16], 256, 3, 2, 7),
+    tile([32, 64, 32], [16, 16], 256, 3, 2, 11),
+    tile([64, 64, 32], [32, 16], 256, 3, 2, 16),
+];
+const SHARED_HALF: [Tile; 4] = [
+    ROWS_HALF,
+    tile([128, 16, 64], [16, 16], 256, 3, 2, 7),
+    tile([32, 64, 64], [16, 16], 256, 3, 2, 11),
+    tile([64, 64, 64], [32, 16], 256, 3, 2, 16),
+];
+
+/// Fewest rows of a block of a chain.
+pub fn least_rows(math: Math) -> usize {
+    if math == Math::F32 { ROWS[0].m } else { ROWS_HALF.m }
+}
+
+/// The tile of a product in a chain whose blocks have this many rows.
+pub fn of_rows(math: Math, size: Size, rows: usize) -> Option<Choice> {
+    let tile = match math {
+        Math::F32 => {
+            let mut fit: Vec<Tile> = ROWS.into_iter().filter(|t| t.m == rows).collect();
+            fit.sort_by_key(|t| (t.n < size.n, if t.n < size.n { usize::MAX - t.n } else { t.n }));
+            *fit.first()?
+        }
+        Math::Tf32 => ROWS_TF32,
+        Math::Bf16 | Math::F16 => ROWS_HALF,
+    };
+    (tile.m == rows && size.blocks == 1).then_some(Choice { tile, parts: 1, last: false })
+}
+
+/// The tile that should be the fastest among those of this many threads, with whole sums.
+pub fn shared(shape: &super::tuning::Shape, arch: Arch, threads: usize) -> Option<Choice> {
+    let tiles = match shape.math {
+        Math::F32 => SIMT.to_vec(),
+        Math::Tf32 => SHARED_TF32.to_vec(),
+        Math::Bf16 | Math::F16 => SHARED_HALF.to_vec(),
+    };
+    let all = choices_of(&tiles, shape.math, arch, shape.size, true, shape.access);
+    let fit = all.into_iter().filter(|(c, _)| c.tile.threads == threads && c.whole());
+    fit.reduce(|best, c| if c.1 < best.1 { c } else { best }).map(|c| c.0)
+}
+
 impl Tile {
     /// Bytes of shared memory, for operands that lie along the sum (or not).
     pub fn shared(&self, math: Math, along: [bool; 2]) -> usize {
@@ -305,9 +362,20 @@ pub fn choose(math: Math, arch: Arch, size: Size, split: bool, access: [Access; 
 
 /// All ways to cut a product, with the clocks that the busiest multiprocessor should take.
 pub fn choices(math: Math, arch: Arch, size: Size, split: bool, access: [Access; 2]) -> Vec<(Choice, usize)> {
+    choices_of(&math.tiles(arch), math, arch, size, split, access)
+}
+
+fn choices_of(
+    tiles: &[Tile],
+    math: Math,
+    arch: Arch,
+    size: Size,
+    split: bool,
+    access: [Access; 2],
+) -> Vec<(Choice, usize)> {
     let sms = processors(arch);
     let mut all = vec![];
-    for tile in math.tiles(arch) {
+    for &tile in tiles {
         let tiles = size.blocks * size.m.div_ceil(tile.m) * size.n.div_ceil(tile.n);
         // Shared sums are for products whose blocks all run at once; the narrowest tiles read too much of wide ones.
         let narrow = (tile.m >= NARROW || size.m <= NARROW) && (tile.n >= NARROW || size.n <= NARROW);
@@ -367,7 +435,12 @@ mod tests {
     #[test]
     fn every_tile_fits() {
         for math in ALL {
-            for t in math.tiles(Arch::Sm90a) {
+            let shared = match math {
+                Math::F32 => ROWS.to_vec(),
+                Math::Tf32 => SHARED_TF32.to_vec(),
+                Math::Bf16 | Math::F16 => SHARED_HALF.to_vec(),
+            };
+            for t in math.tiles(Arch::Sm90a).into_iter().chain(shared) {
                 let [own_m, own_n] = t.own;
                 let parts = (t.m / own_m) * (t.n / own_n);
                 assert!(t.m % own_m == 0 && t.n % own_n == 0, "{t:?}");

@@ -78,6 +78,14 @@ impl View {
         }
     }
 
+    /// Offset and steps along both indices of a single form that is no more than that: a matrix as it lies in memory.
+    pub fn matrix(&self) -> Option<[i64; 3]> {
+        let [(offset, blocks)] = self.uniform.as_slice() else { return None };
+        let plain =
+            self.bounds.is_empty() && blocks.iter().all(|f| *f == 0) && self.sides.iter().all(|s| s.len() < 2);
+        plain.then(|| [*offset, self.step(0, 0), self.step(0, 1)])
+    }
+
     /// Number of values of an index.
     pub fn extent(&self, side: usize) -> usize {
         self.sides[side].iter().map(|d| d.extent).product()

@@ -1,0 +1,209 @@
+//! Launches that several clusters share: each strand of a group has blocks of its own, and a block of a chain does its
+//! rows of one cluster after the other, with a barrier between them.
+//!
+//! Every kernel can be a [stage](super::emit::Stage): a device function of a block's number. What a stage writes is read
+//! by later stages of the same block only, so that a barrier of the block is enough.
+
+use super::contract::{self, tiles};
+use super::emit::{Emit, NAME, SHARED_THREADS, Stage};
+use super::product::Job;
+use super::{Arg, Launch};
+use crate::fuse::{Cluster, Work, label};
+use crate::plan::group::{Group, Strand};
+use std::fmt::Write;
+
+/// Pointers of a launch: parameters may have 4096 bytes.
+const MOST_POINTERS: usize = 400;
+/// Stages of a kernel, whose text is compiled as a whole.
+const MOST_STAGES: usize = 24;
+/// Counters of each sort; as in the prelude.
+const COUNTERS: usize = 1024;
+
+/// What neighbouring blocks of a launch do, stage by stage.
+struct Part {
+    blocks: usize,
+    stages: Vec<Stage>,
+}
+
+/// The launches of a group.
+pub(super) fn group(emit: &mut Emit, group: &Group) {
+    emit.capture(group.first);
+    // What one launch each could do: those of a strand wait for each other.
+    let mut rounds: Vec<Vec<Part>> = vec![];
+    let mut add = |round: usize, part: Part| {
+        if rounds.len() <= round {
+            rounds.resize_with(round + 1, Vec::new);
+        }
+        rounds[round].push(part);
+    };
+    let mut apart: Vec<usize> = vec![];
+    let mut maps: Vec<usize> = vec![];
+    for strand in &group.strands {
+        match (strand.rows, strand.clusters.as_slice()) {
+            (Some(rows), _) => match chain(emit, strand, rows) {
+                Some(part) => add(0, part),
+                None => apart.extend(&strand.clusters),
+            },
+            (None, &[one]) if super::map::is_plain(&emit.plan.clusters.clusters[one].work) => maps.push(one),
+            (None, clusters) => {
+                for stage in strand_stages(emit, clusters).into_iter().enumerate() {
+                    add(stage.0, Part { blocks: stage.1.blocks, stages: vec![stage.1] });
+                }
+            }
+        }
+    }
+    super::map::together(emit, &maps);
+    for stage in emit.stages(None) {
+        add(0, Part { blocks: stage.blocks, stages: vec![stage] });
+    }
+    emit.release();
+    for round in rounds {
+        launch(emit, group.first, round);
+    }
+    apart.sort_unstable();
+    for i in apart {
+        super::one(emit, i);
+    }
+}
+
+/// The stages of a cluster, or of a reduction and the map that follows it; each waits for the one before.
+fn strand_stages(emit: &mut Emit, clusters: &[usize]) -> Vec<Stage> {
+    if clusters.len() != 2 || !super::followed(emit, clusters[0]) {
+        clusters.iter().for_each(|&i| super::one(emit, i));
+    }
+    emit.stages(None)
+}
+
+/// The stages of a chain; none if a cluster has no kernel that goes by rows.
+fn chain(emit: &mut Emit, strand: &Strand, rows: usize) -> Option<Part> {
+    let clusters = &emit.plan.clusters.clusters;
+    let least = strand.clusters.iter().filter_map(|&i| contract::math_of(emit.graph, &clusters[i].work));
+    let each = least.map(tiles::least_rows).max().unwrap_or(16);
+    let blocks = rows.div_ceil(each);
+    let packs = emit.asked.len();
+    let mut stages = vec![];
+    emit.stages(Some(each));
+    for &i in &strand.clusters {
+        emit.begin(i);
+        by_rows(emit, &clusters[i], each);
+        let mut made = emit.stages(Some(each));
+        // Each block has its rows, in one tile or several side by side.
+        let fits = |s: &Stage| s.threads == SHARED_THREADS && s.blocks.is_multiple_of(blocks);
+        match (made.pop(), made.is_empty()) {
+            (Some(stage), true) if fits(&stage) => stages.push(stage),
+            _ => {
+                emit.stages(None);
+                emit.asked.truncate(packs);
+                return None;
+            }
+        }
+    }
+    emit.stages(None);
+    Some(Part { blocks, stages })
+}
+
+/// The stage of a cluster in a chain whose blocks have `rows` rows; none if there is no such kernel.
+fn by_rows(emit: &mut Emit, cluster: &Cluster, rows: usize) {
+    match &cluster.work {
+        Work::Loops(body) => super::map::rows_nest(emit, body, rows),
+        Work::Contract { node, product, lhs, rhs, epilogue } => {
+            let job = Job { node: *node, product, lhs, rhs, epilogue: epilogue.as_ref() };
+            super::product::whole(emit, &job);
+        }
+        Work::Gather { .. } | Work::Scatter { .. } | Work::Fold { .. } => {}
+    }
+}
+
+/// The launches of parts that know nothing of each other.
+fn launch(emit: &mut Emit, lead: usize, mut parts: Vec<Part>) {
+    // What takes longest begins first.
+    parts.sort_by_key(|p| std::cmp::Reverse(p.stages.len()));
+    let mut kernels: Vec<Vec<Part>> = vec![];
+    for part in parts {
+        let weigh = |p: &Part| {
+            let sum = |of: &dyn Fn(&Stage) -> usize| p.stages.iter().map(of).sum::<usize>();
+            [p.stages.len(), sum(&|s| s.args.len()), sum(&|s| s.counters)]
+        };
+        let fits = |k: &&mut Vec<Part>| {
+            let all = k.iter().map(weigh).fold(weigh(&part), |a, b| [a[0] + b[0], a[1] + b[1], a[2] + b[2]]);
+            let within = all[0] <= MOST_STAGES && all[1] <= MOST_POINTERS && all[2] <= COUNTERS;
+            k[0].stages[0].threads == part.stages[0].threads && within
+        };
+        match kernels.iter_mut().find(fits) {
+            Some(k) => k.push(part),
+            None => kernels.push(vec![part]),
+        }
+    }
+    for parts in kernels {
+        one(emit, lead, &parts);
+    }
+}
+
+/// One launch.
+fn one(emit: &mut Emit, lead: usize, parts: &[Part]) {
+    let mut bodies: Vec<&str> = vec![];
+    let (mut text, mut code) = (String::new(), String::new());
+    let mut parameters: Vec<(String, Arg)> = vec![];
+    let (mut end, mut counters) = (0, 0);
+    for (k, part) in parts.iter().enumerate() {
+        let block = if end == 0 { "block".to_string() } else { format!("block - {end}") };
+        end += part.blocks;
+        let when = if k + 1 < parts.len() { format!("if (block < {end}) ") } else { String::new() };
+        let _ = writeln!(code, "  {}{when}{{", if k > 0 { "} else " } else { "" });
+        for (i, stage) in part.stages.iter().enumerate() {
+            let own = bodies.iter().position(|b| *b == stage.text).unwrap_or_else(|| {
+                bodies.push(&stage.text);
+                text.push_str(&stage.text.replace(NAME, &format!("{NAME}_s{}", bodies.len() - 1)));
+                bodies.len() - 1
+            });
+            let mut given = format!("ganc_counts + {counters}");
+            counters += stage.counters;
+            for pointer in stage.types.iter().cloned().zip(stage.args.iter().copied()) {
+                let at = parameters.iter().position(|p| *p == pointer).unwrap_or(parameters.len());
+                if at == parameters.len() {
+                    parameters.push(pointer);
+                }
+                let _ = write!(given, ", p{at}");
+            }
+            if i > 0 {
+                code.push_str("    __syncthreads();\n");
+            }
+            let layer = label(emit.graph, &emit.plan.clusters.clusters[stage.cluster]);
+            let _ = writeln!(code, "    // {layer}");
+            let across = stage.blocks / part.blocks;
+            if across == 1 {
+                let _ = writeln!(code, "    {NAME}_s{own}({block}, {given});");
+                continue;
+            }
+            let _ = writeln!(code, "    for (int i = 0; i < {across}; ++i) {{\n      if (i > 0) __syncthreads();");
+            let _ = writeln!(code, "      {NAME}_s{own}(({block}) * {across} + i, {given});\n    }}");
+        }
+    }
+    let _ = writeln!(code, "  }}");
+    // Bounds a thread's registers: a product among other work needs more than it does alone.
+    let multiplies = |s: &Stage| matches!(emit.plan.clusters.clusters[s.cluster].work, Work::Contract { .. });
+    let least = if parts.iter().flat_map(|p| &p.stages).any(multiplies) { 1 } else { 2 };
+    let threads = parts[0].stages[0].threads;
+    let declared: Vec<String> = parameters.iter().enumerate().map(|(i, p)| format!("{} p{i}", p.0)).collect();
+    let _ = write!(
+        text,
+        "extern \"C\" __global__ void __launch_bounds__({threads}, {least}) {NAME}(\n    {}) {{\n  ganc_begin();\n  \
+         const int block = blockIdx.x;\n{code}}}\n",
+        declared.join(",\n    ")
+    );
+    let stages = parts.iter().map(|p| p.stages.len()).max().unwrap_or(1);
+    let what = if stages > 1 { "chain" } else { "shared" };
+    emit.begin(lead);
+    let kernel = emit.kernel(what, text, &[]);
+    let shared = parts.iter().flat_map(|p| &p.stages).map(|s| s.shared).max().unwrap_or(0);
+    let args = parameters.into_iter().map(|p| p.1).collect();
+    emit.push_launch(Launch {
+        kernel,
+        cluster: lead,
+        grid: [end as u32, 1, 1],
+        block: [threads as u32, 1, 1],
+        shared: shared as u32,
+        args,
+        stages,
+    });
+}
