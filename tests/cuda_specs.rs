@@ -225,11 +225,14 @@ fn agree(spec: &str, train: usize) {
 /// Operands that several products read are packed once, and sums end in the launch that makes them.
 #[test]
 fn launches_of_cuda_text_are_few() {
-    for (spec, most, packs) in [("tests/bench/dcgan28.gan", 83, 2), ("tests/bench/dcgan64.gan", 178, 4)] {
-        let c = compile_file(&repo(spec)).unwrap_or_else(|e| panic!("{e}"));
+    let specs = [("ring_mlp", 5, 0), ("unrolled_ring", 34, 0), ("dcgan28", 82, 2), ("dcgan64", 178, 4)];
+    for (name, most, packs) in specs {
+        let spec = format!("tests/bench/{name}.gan");
+        let c = compile_file(&repo(&spec)).unwrap_or_else(|e| panic!("{e}"));
         let (_, plan, module) = lower(&graphs(&c)[0], true, Arch::Sm90a);
         assert!(module.launches.len() <= most, "{spec}: {} launches", module.launches.len());
-        assert!(!plan.followed.is_empty(), "maps go with reductions");
+        let apart = plan.groups.is_empty();
+        assert!(!plan.followed.is_empty() || !apart, "maps go with reductions, or all share launches");
         let packed: Vec<_> = module.launches.iter().filter(|l| l.kernel.contains("_pack")).collect();
         assert!(packed.len() <= packs, "{spec}: {} packs", packed.len());
         let mut places = BTreeSet::new();

@@ -29,7 +29,7 @@ fn run(p: &Program, env: &Env, options: Options) -> Vec<(Name, HostTensor)> {
 
 /// Runs graphs in the plan's arena with threads in order, and apart in random order: the same bits, the oracle's
 /// values.
-fn check(cases: &[(Graph, Env)], fuse: bool, tolerance: f64) {
+pub fn check(cases: &[(Graph, Env)], fuse: bool, tolerance: f64) {
     let graphs: Vec<&Graph> = cases.iter().map(|c| &c.0).collect();
     let programs = compile_all(&graphs, Options { fuse, ..PLAIN });
     for (p, (g, env)) in programs.iter().zip(cases) {
@@ -248,6 +248,11 @@ fn element_types_keep_their_values() {
 
 /// A module of one kernel that is wrong.
 fn broken(text: &str) -> Result<Vec<Vec<u8>>, String> {
+    broken_in(text, 1)
+}
+
+/// The same in a launch of some blocks.
+fn broken_in(text: &str, blocks: u32) -> Result<Vec<Vec<u8>>, String> {
     let text = format!("{PRELUDE}{KERNEL}bad\nextern \"C\" __global__ void __launch_bounds__(64) bad({text}}}\n");
     let module = Module { text, launches: vec![], scratch: 0, products: vec![] };
     let binary = Binary::new(&[&module]);
@@ -255,7 +260,7 @@ fn broken(text: &str) -> Result<Vec<Vec<u8>>, String> {
     let regions = [Region { bytes: 256, data: encode(&x, DType::F32) }, Region { bytes: 256, data: vec![] }];
     let call = Call {
         kernel: prefix(0) + "bad",
-        grid: [1; 3],
+        grid: [blocks, 1, 1],
         block: [64, 1, 1],
         shared: 256,
         args: vec![(0, 0), (1, 0)],
@@ -290,12 +295,19 @@ fn the_shim_finds_what_is_wrong() {
     assert!(low.contains("wrote beside region 1"), "{low}");
     let past = said(&format!("const float* x, float* y) {{ {ARRAY} ganc_shared[t + 1] = x[t]; y[t] = x[t]; "));
     assert!(past.contains("past the 256 bytes"), "{past}");
+    // One block writes what another one reads.
+    let other = broken_in(
+        "const float* x, float* y) { if (threadIdx.x < 32) y[threadIdx.x + 32 * blockIdx.x] = blockIdx.x ? y[threadIdx.x] : x[threadIdx.x]; ",
+        2,
+    );
+    let seen = crate::cuda::emulate::decode(&other.expect("it ends")[1], DType::F32);
+    assert!(seen[..32].iter().all(|v| !v.is_nan()) && seen[32..].iter().all(|v| v.is_nan()), "{seen:?}");
     let unwritten = broken("const float* x, float* y) { if (threadIdx.x != 9) y[threadIdx.x] = x[threadIdx.x]; ");
     assert!(crate::cuda::emulate::decode(&unwritten.expect("it ends")[1], DType::F32)[9].is_nan());
 }
 
 /// The kernels' text and the launches of a graph, as it is snapshot.
-fn shown(g: &Graph, arch: Arch) -> String {
+pub fn shown(g: &Graph, arch: Arch) -> String {
     let (graph, plan, module) = lower(g, true, arch);
     assert_eq!(module, lower(g, true, arch).2, "the same plan gives the same text");
     let kernels: String = parts(&module).1.into_iter().map(|k| k.1 + "\n").collect();

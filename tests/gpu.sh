@@ -111,7 +111,7 @@ finish() {
     done
     grep '"status": "FAILED"' "$results"
     grep '"status": "skipped"' "$results"
-    for f in cold.jsonl bench.jsonl peers.jsonl tuned.jsonl; do
+    for f in cold.jsonl bench.jsonl apart.jsonl peers.jsonl tuned.jsonl; do
       [ -s "$out/$f" ] && echo "$f:" && cat "$out/$f"
     done
   } >"$out/summary.txt"
@@ -203,6 +203,7 @@ if has bench; then
     for p in $precisions; do
       job fill "$w $p" 90 "$ganc" bench "tests/bench/$w.gan" --precision "$p" --device "$device" --json --repeat 1 --warmup 1
     done
+    job fill "$w f32 apart" 90 env GANC_CUDA_SHARED=0 "$ganc" bench "tests/bench/$w.gan" --precision f32 --device "$device" --json --repeat 1 --warmup 1
   done
 fi
 if [ -n "$torch" ]; then
@@ -242,7 +243,7 @@ steps() { # iterations a chunk, by workload
 
 # 3. Each workload alone, in each precision, and the same in PyTorch right after it. Workloads share what time is left.
 deadline=$((limit_s - 5))
-has bench && : >"$out/bench.jsonl"
+has bench && : >"$out/bench.jsonl" && : >"$out/apart.jsonl"
 has peers && : >"$out/peers.jsonl"
 [ -z "$torch" ] && has peers && note peers all skipped 0 "no PyTorch that sees a GPU in $python"
 waiting=$(wc -w <<<"$usable")
@@ -255,6 +256,9 @@ for w in $usable; do
       check bench "$w $p" 60 "$ganc" bench "tests/bench/$w.gan" --precision "$p" --device "$device" --json --repeat 7 --warmup 8 --steps "$n" &&
         grep -h '^{' "$(file_of bench "$w $p")" >>"$out/bench.jsonl"
     done
+    # What it gains that clusters share launches: the same without.
+    check bench "$w f32 apart" 60 env GANC_CUDA_SHARED=0 "$ganc" bench "tests/bench/$w.gan" --precision f32 --device "$device" --json --repeat 7 --warmup 8 --steps "$n" &&
+      grep -h '^{' "$(file_of bench "$w f32 apart")" >>"$out/apart.jsonl"
   fi
   if [ -n "$torch" ]; then
     for modes in eager,graph compile,cgraph; do

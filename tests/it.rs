@@ -12,6 +12,7 @@ mod cuda_data;
 mod cuda_device;
 mod cuda_probe;
 mod cuda_runtime;
+mod cuda_shared;
 mod cuda_specs;
 mod cuda_text;
 mod epilogues;

@@ -215,6 +215,18 @@ static void poison_static(Block* b) {
   asm volatile("" ::"r"(&tls), "r"(&cur), "r"(&blk), "r"(&pool) : "memory");
   tls = t; cur = c; blk = k; memcpy((void*)&pool, &p, sizeof p);
 }
+// Which block runs as the i-th one: with a seed they take turns in another order, which is one as well (the step has no
+// divisor in common with their number), so that a block that reads what another one of its launch writes is found out.
+static long turn(const Launch* l, long i) {
+  if (!l->opt.seed) return i;
+  unsigned long n = (unsigned long)l->nblocks, step = l->opt.seed * 2654435761u % n;
+  for (;; step++) {
+    unsigned long a = step, b = n;
+    while (b) { unsigned long r = a % b; a = b; b = r; }
+    if (a == 1) break;
+  }
+  return (long)(((unsigned long)i * step + l->opt.seed) % n);
+}
 static void* worker(void* p) {
   Launch* l = (Launch*)p; Block* b = &pool; int n = l->block.x * l->block.y * l->block.z;
   if (b->n < n) {
@@ -230,7 +242,7 @@ static void* worker(void* p) {
   for (;;) {
     long id = __sync_fetch_and_add(&l->next, 1);
     if (id >= l->nblocks || l->failed) break;
-    run_block(b, id);
+    run_block(b, turn(l, id));
     if (b->failed) break;
   }
   b->n = cap; return nullptr;

@@ -36,70 +36,67 @@ pub(super) fn group(emit: &mut Emit, group: &Group) {
         }
         rounds[round].push(part);
     };
-    let mut apart: Vec<usize> = vec![];
     let mut maps: Vec<usize> = vec![];
     for strand in &group.strands {
-        match (strand.rows, strand.clusters.as_slice()) {
-            (Some(rows), _) => match chain(emit, strand, rows) {
-                Some(part) => add(0, part),
-                None => apart.extend(&strand.clusters),
-            },
-            (None, &[one]) if super::map::is_plain(&emit.plan.clusters.clusters[one].work) => maps.push(one),
-            (None, clusters) => {
-                for stage in strand_stages(emit, clusters).into_iter().enumerate() {
-                    add(stage.0, Part { blocks: stage.1.blocks, stages: vec![stage.1] });
-                }
+        let parts = match (strand.rows, strand.clusters.as_slice()) {
+            (Some(rows), _) => chain(emit, strand, rows),
+            (None, &[one]) if super::map::is_plain(&emit.plan.clusters.clusters[one].work) => {
+                maps.push(one);
+                continue;
             }
-        }
+            (None, clusters) => apart(emit, clusters),
+        };
+        parts.into_iter().enumerate().for_each(|(round, part)| add(round, part));
     }
     super::map::together(emit, &maps);
-    for stage in emit.stages(None) {
-        add(0, Part { blocks: stage.blocks, stages: vec![stage] });
-    }
+    alone(emit).into_iter().for_each(|part| add(0, part));
     emit.release();
     for round in rounds {
         launch(emit, group.first, round);
     }
-    apart.sort_unstable();
-    for i in apart {
-        super::one(emit, i);
-    }
 }
 
-/// The stages of a cluster, or of a reduction and the map that follows it; each waits for the one before.
-fn strand_stages(emit: &mut Emit, clusters: &[usize]) -> Vec<Stage> {
+/// The stages since the last call as parts of their own.
+fn alone(emit: &mut Emit) -> Vec<Part> {
+    let part = |stage: Stage| Part { blocks: stage.blocks, stages: vec![stage] };
+    emit.stages(None).into_iter().map(part).collect()
+}
+
+/// The parts of a cluster, or of a reduction and the map that follows it; each waits for the one before.
+fn apart(emit: &mut Emit, clusters: &[usize]) -> Vec<Part> {
     if clusters.len() != 2 || !super::followed(emit, clusters[0]) {
         clusters.iter().for_each(|&i| super::one(emit, i));
     }
-    emit.stages(None)
+    alone(emit)
 }
 
-/// The stages of a chain; none if a cluster has no kernel that goes by rows.
-fn chain(emit: &mut Emit, strand: &Strand, rows: usize) -> Option<Part> {
+/// The parts of a chain, each of which waits for the one before: several if a cluster has no kernel that goes by rows.
+fn chain(emit: &mut Emit, strand: &Strand, rows: usize) -> Vec<Part> {
     let clusters = &emit.plan.clusters.clusters;
     let least = strand.clusters.iter().filter_map(|&i| contract::math_of(emit.graph, &clusters[i].work));
     let each = least.map(tiles::least_rows).max().unwrap_or(16);
     let blocks = rows.div_ceil(each);
-    let packs = emit.asked.len();
+    let mut parts: Vec<Part> = vec![];
     let mut stages = vec![];
-    emit.stages(Some(each));
     for &i in &strand.clusters {
+        let packs = emit.asked.len();
+        emit.stages(Some(each));
         emit.begin(i);
         by_rows(emit, &clusters[i], each);
-        let mut made = emit.stages(Some(each));
+        let mut made = emit.stages(None);
         // Each block has its rows, in one tile or several side by side.
         let fits = |s: &Stage| s.threads == SHARED_THREADS && s.blocks.is_multiple_of(blocks);
         match (made.pop(), made.is_empty()) {
             (Some(stage), true) if fits(&stage) => stages.push(stage),
             _ => {
-                emit.stages(None);
                 emit.asked.truncate(packs);
-                return None;
+                parts.extend((!stages.is_empty()).then(|| Part { blocks, stages: std::mem::take(&mut stages) }));
+                parts.extend(apart(emit, &[i]));
             }
         }
     }
-    emit.stages(None);
-    Some(Part { blocks, stages })
+    parts.extend((!stages.is_empty()).then_some(Part { blocks, stages }));
+    parts
 }
 
 /// The stage of a cluster in a chain whose blocks have `rows` rows; none if there is no such kernel.
