@@ -79,6 +79,13 @@ fn chains_on_tensor_cores_are_the_oracles_but_for_rounding() {
     }
 }
 
+/// A chain that is cut where a product reads an operand of odd width many times, which is worth laying out anew: but it is
+/// not there before the launch.
+#[test]
+fn what_a_launch_makes_is_not_packed_before_it() {
+    check(&[network(600, &[1, 7, 201, 140], None)], true, 2e-5);
+}
+
 /// Each tile of chains and of shared launches, with registers as they come out among other stages.
 #[test]
 fn shared_kernels_spill_no_registers() {

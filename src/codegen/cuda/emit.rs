@@ -9,7 +9,7 @@ use super::{Arch, Arg, Cut, KERNEL, Launch, Module, PRELUDE, verify};
 use crate::fuse::{Cluster, label};
 use crate::graph::{Graph, NodeId};
 use crate::plan::{Place, Plan};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Stands for a kernel's name in its text, until it has one.
 pub const NAME: &str = "$NAME";
@@ -37,6 +37,7 @@ pub(super) struct Stage {
 /// Where stages are collected.
 struct Capture {
     lead: usize,
+    makes: BTreeSet<NodeId>,
     rows: Option<usize>,
     pending: Option<(String, Vec<String>)>,
     counters: usize,
@@ -100,10 +101,12 @@ impl<'a> Emit<'a> {
         }
     }
 
-    /// From now on kernels become stages of one launch, which belongs to cluster `lead`.
-    pub(super) fn capture(&mut self, lead: usize) {
+    /// From now on kernels become stages of the launches of `count` clusters from `lead` on, to which they belong.
+    pub(super) fn capture(&mut self, lead: usize, count: usize) {
         self.used = 0;
-        self.capture = Some(Capture { lead, rows: None, pending: None, counters: 0, stages: vec![] });
+        let clusters = &self.plan.clusters.clusters[lead..lead + count];
+        let makes = clusters.iter().flat_map(|c| c.writes.iter().copied()).collect();
+        self.capture = Some(Capture { lead, makes, rows: None, pending: None, counters: 0, stages: vec![] });
     }
 
     /// The stages since the last call; each block of those that follow does `rows` rows, or as it likes.
@@ -123,6 +126,11 @@ impl<'a> Emit<'a> {
     /// Whether kernels become stages.
     pub(super) fn shares(&self) -> bool {
         self.capture.is_some()
+    }
+
+    /// Whether a node is made by the clusters of the present launches: nothing can be done with it before them.
+    pub(super) fn makes(&self, node: NodeId) -> bool {
+        self.capture.as_ref().is_some_and(|c| c.makes.contains(&node))
     }
 
     /// Rows of each block of a stage.

@@ -27,7 +27,7 @@ struct Part {
 
 /// The launches of a group.
 pub(super) fn group(emit: &mut Emit, group: &Group) {
-    emit.capture(group.first);
+    emit.capture(group.first, group.count);
     // What one launch each could do: those of a strand wait for each other.
     let mut rounds: Vec<Vec<Part>> = vec![];
     let mut add = |round: usize, part: Part| {

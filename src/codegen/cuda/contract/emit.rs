@@ -234,7 +234,8 @@ impl Writer<'_, '_> {
         let (blocks, bytes) = (space.blocks(), self.math.dtype().bytes());
         // Elements that lie far apart, and are read again by other tiles: once through memory is cheaper.
         let own = self.emit.rows().is_some() && matches!(group, Group::Rows);
-        if own || !self.access(space, e, &loader).packed(reads) {
+        let made = e.operand.body.reads().iter().any(|&n| self.emit.makes(n));
+        if own || made || !self.access(space, e, &loader).packed(reads) {
             return loader;
         }
         let width = sum.next_multiple_of(PACKED);
