@@ -9,7 +9,7 @@ use crate::random::{ALL, Allow, build, fixed_decisions};
 use ganc::codegen::cuda::{Arch, KERNEL, Module, PRELUDE};
 use ganc::grad::grad_or_zeros;
 use ganc::graph::eval::Env;
-use ganc::graph::{Binary as Op2, ConvGeom, DType, Dist, Graph, HostTensor, Layout, Name, philox, text};
+use ganc::graph::{Binary as Op2, ConvGeom, DType, Dist, Graph, HostTensor, Layout, Name, Unary, philox, text};
 use std::collections::BTreeMap;
 
 /// Rounding to halves is seen in any later `floor`; the oracle rounds elsewhere.
@@ -93,7 +93,8 @@ fn large_reductions() {
     check(&[reductions(&[31, 33]), reductions(&[7, 1, 130])], false, 2e-6);
 }
 
-/// Bias, leaky ReLU, and sums of the result over all axes but `kept`: one kernel, whose last blocks add up.
+/// Bias, leaky ReLU, sums of the result over all axes but `kept`, and a map over them: one kernel, whose last blocks add
+/// up.
 #[test]
 fn reductions_of_products_need_no_other_kernel() {
     let mut cases = vec![];
@@ -140,6 +141,14 @@ fn reductions_of_products_need_no_other_kernel() {
         g.output("sum", sum);
         let most = g.max_reduce(act, &axes);
         g.output("most", most);
+        // A map over both, which the block that ends them does, and what reads it.
+        let scaled = g.scale(sum, 0.5);
+        let wave = g.unary(Unary::Sin, scaled);
+        let both = g.add(wave, most);
+        let extents = g.shape(both).to_vec();
+        let mine = leaf(&mut g, &mut env, "mine", &extents);
+        let both = g.mul(both, mine);
+        g.output("both", both);
         let launches = lower(&g, true, Arch::Sm80).2.launches;
         let names: Vec<&str> = launches.iter().map(|l| l.kernel.as_str()).collect();
         let packed = names.iter().filter(|n| n.ends_with("pack")).count();

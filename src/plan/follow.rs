@@ -1,4 +1,4 @@
-//! Maps that go with the reductions whose results they read: a thread that has a result computes what follows from it,
+//! Maps that go with the reductions whose results they read, alone or behind a product: a thread that has a result computes what follows from it,
 //! and no launch waits for another to read a few numbers again.
 
 use crate::fuse::{Affine, Body, Cluster, Code, Combine, Sink, Work};
@@ -24,7 +24,11 @@ fn reduced(g: &Graph, body: &Body) -> Option<Vec<NodeId>> {
 /// Whether the second cluster is a map over the results of the first one's reductions, each of which it reads in step,
 /// and nothing else that the first writes.
 pub fn follows(g: &Graph, first: &Cluster, second: &Cluster) -> bool {
-    let (Work::Loops(a), Work::Loops(b)) = (&first.work, &second.work) else { return false };
+    let a = match &first.work {
+        Work::Loops(body) | Work::Contract { epilogue: Some(body), .. } => body,
+        Work::Contract { .. } | Work::Gather { .. } | Work::Scatter { .. } | Work::Fold { .. } => return false,
+    };
+    let Work::Loops(b) = &second.work else { return false };
     let Some(results) = reduced(g, a) else { return false };
     if !b.sinks.iter().all(|s| matches!(s, Sink::Store { prefill: None, .. })) {
         return false;

@@ -2,7 +2,8 @@
 //!
 //! Always holds (checked by [`Plan::verify`]): each cluster runs after those that write what it reads; two tensors in
 //! the arena that are alive at one time do not overlap; a persistent tensor is overwritten in place only by a cluster
-//! after which nobody reads the old value.
+//! after which nobody reads the old value; clusters of a [group](group::Group) are neighbours in launch order, and what one
+//! of its strands reads or overwrites is nothing that another one makes or reads.
 
 pub mod arena;
 mod follow;
@@ -67,7 +68,7 @@ pub struct Commit {
 pub struct Plan {
     /// Clusters in launch order.
     pub clusters: Clusters,
-    /// Places in the launch order of reductions with which the map right behind them may be done: nothing that either
+    /// Places in the launch order of clusters with reductions with which the map right behind them may be done: nothing that either
     /// reads or writes lies in the same part of the arena.
     pub followed: BTreeSet<usize>,
     /// Clusters that one launch may do, in order.

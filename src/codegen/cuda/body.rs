@@ -241,6 +241,30 @@ pub fn element(graph: &Graph, name: &str, body: &Body) -> Spliced {
     Spliced { name: name.into(), text: print(&f), tensors, wide: f.wide }
 }
 
+/// One element of a map: `void NAME(T* p0, …, int t)`, the addresses of [`Spliced::tensors`] first, then its number.
+pub fn map(graph: &Graph, name: &str, body: &Body) -> Spliced {
+    let mut f = Function::new(name, Role::Device(None), is_wide(body));
+    let writes: Vec<NodeId> = body.sinks.iter().map(Sink::node).collect();
+    let mut tensors: Vec<(NodeId, bool)> =
+        body.reads().into_iter().filter(|n| !writes.contains(n)).map(|n| (n, false)).collect();
+    tensors.extend(writes.into_iter().map(|n| (n, true)));
+    let mut pointers = BTreeMap::new();
+    for &(n, write) in &tensors {
+        pointers.insert(n, pointer(&mut f, graph, n, write, pointers.len()));
+    }
+    let t = f.param("t", Kind::Scalar { ty: Ty::Index, mutable: false });
+    let extents: Vec<(usize, usize)> = body.domain.iter().copied().enumerate().collect();
+    let mut stmts = vec![];
+    let loops = super::nest::indices(&mut f, Expr::Var(t), &extents, "i", &mut stmts);
+    let lowering = Lowering { body, loops, pointers, held: vec![], prefix: "r" };
+    let all: Vec<usize> = (0..body.sinks.len()).collect();
+    let regs = lowering.emit(&mut f, &needed(body, &all), &[], &mut stmts);
+    stmts.extend(body.sinks.iter().filter_map(|s| lowering.store(s, &regs)));
+    f.body = stmts;
+    debug_assert_eq!(super::verify::verify(&f), Ok(()));
+    Spliced { name: name.into(), text: print(&f), tensors, wide: f.wide }
+}
+
 /// What is made of an element of a product (an *epilogue*):
 /// `void NAME(const T* p0, …, float product, float x0, …, int i0, …, float& w0, …, float& s0, …)`. The indices are those
 /// of the body's loops; `product` is the finished element, `x0, …` what `held` names, read already, and `w0, …` become

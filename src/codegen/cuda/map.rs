@@ -257,16 +257,15 @@ fn plain(work: &Work) -> Option<Body> {
     (stores && body.elements() > 0).then(|| simplified(body))
 }
 
-/// The body of a reduction and that of the map right behind it that waits for it, if one launch may do both: no block
-/// overwrites what another one may still read.
-pub(super) fn followed(emit: &Emit, first: usize) -> Option<(Body, Body)> {
+/// The body of the map right behind a cluster with reductions, for whose results it waits, if one launch may do both: no
+/// block overwrites what another one may still read.
+pub(super) fn follower(emit: &Emit, first: usize) -> Option<Body> {
     let clusters = &emit.plan.clusters.clusters;
     let (a, b) = (clusters.get(first)?, clusters.get(first + 1)?);
-    let Work::Loops(body) = &a.work else { return None };
     let then = plain(&b.work)?;
     let touched = a.reads.iter().chain(&a.writes);
     let clash = touched.clone().any(|&x| b.writes.iter().any(|&y| x == y || emit.same_memory(x, y)));
-    (!clash).then(|| (simplified(body), then))
+    (!clash).then_some(then)
 }
 
 /// Number of clusters from `first` on, before `end`, that can be launched together: none reads or overwrites what another

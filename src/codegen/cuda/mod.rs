@@ -2,8 +2,8 @@
 //!
 //! Always holds of a [`Module`]: the text is the same for the same plan and target, needs no header, and every kernel
 //! that a launch names is in it; launches run in order on one stream, each kernel waiting by itself for the one before
-//! it (`ganc_begin`); what a launch reads was written by an earlier one, an upload, or the run before. Addresses that a
-//! launch passes are divisible by 16.
+//! it (`ganc_begin`); what a launch reads was written by an earlier one, an upload, the run before, or by the same block
+//! where it does several clusters one after the other (`shared.rs`). Addresses that a launch passes are divisible by 16.
 
 pub mod body;
 pub mod contract;
@@ -140,13 +140,23 @@ pub fn generate_tuned(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -
     emit.finish()
 }
 
-/// The launches of a reduction and the map that follows it; false, and nothing done, if they cannot be one.
+/// The launches of a cluster with reductions and the map that follows them; false, and nothing done, if they cannot be
+/// one.
 fn followed(emit: &mut Emit, i: usize) -> bool {
-    let Some((body, then)) = map::followed(emit, i) else { return false };
+    let Some(then) = map::follower(emit, i) else { return false };
     emit.begin(i);
-    map::prefill(emit, &body);
-    reduce::reduce(emit, &body, Some(&then), &|_| None);
-    true
+    match &emit.plan.clusters.clusters[i].work {
+        Work::Loops(body) => {
+            map::prefill(emit, body);
+            reduce::reduce(emit, &map::simplified(body), Some(&then), &|_| None);
+            true
+        }
+        Work::Contract { node, product, lhs, rhs, epilogue } => {
+            let job = product::Job { node: *node, product, lhs, rhs, epilogue: epilogue.as_ref() };
+            product::followed(emit, &job, &then)
+        }
+        Work::Gather { .. } | Work::Scatter { .. } | Work::Fold { .. } => false,
+    }
 }
 
 /// The launches of a cluster.

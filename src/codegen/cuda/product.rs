@@ -29,10 +29,10 @@ pub(super) fn product(emit: &mut Emit, job: &Job) {
             prefill(emit, body);
             if !contract::scattered(emit.graph, job, body) {
                 if !ends(body) {
-                    tiled(emit, job, Follow::Body(body));
+                    tiled(emit, job, Follow::Body(body, None));
                     return;
                 }
-                if contract::product(emit, job, &Follow::Body(body)) {
+                if contract::product(emit, job, &Follow::Body(body, None)) {
                     return;
                 }
             }
@@ -57,9 +57,18 @@ pub(super) fn whole(emit: &mut Emit, job: &Job) -> bool {
         None => contract::product(emit, job, &Follow::Store(Arg::Node(job.node))),
         Some(body) => {
             let fills = body.sinks.iter().any(|s| matches!(s, Sink::Store { prefill: Some(_), .. }));
-            !fills && contract::product(emit, job, &Follow::Body(body))
+            !fills && contract::product(emit, job, &Follow::Body(body, None))
         }
     }
+}
+
+/// The kernel of a product with reductions and a map over their results; false, and nothing added, if there is none.
+pub(super) fn followed(emit: &mut Emit, job: &Job, then: &Body) -> bool {
+    let Some(body) = job.epilogue else { return false };
+    let fills = body.sinks.iter().any(|s| matches!(s, Sink::Store { prefill: Some(_), .. }));
+    !fills
+        && !contract::scattered(emit.graph, job, body)
+        && contract::product(emit, job, &Follow::Body(body, Some(then)))
 }
 
 /// By the templates, where they can count that far.
@@ -73,8 +82,9 @@ fn tiled(emit: &mut Emit, job: &Job, follow: Follow) {
 pub(super) enum Follow<'a> {
     /// Stored here as it is.
     Store(Arg),
-    /// An epilogue; with reductions if the templates have a place for them.
-    Body(&'a Body),
+    /// An epilogue, with reductions if the templates have a place for them; and a map over their results, which those
+    /// reductions must have then.
+    Body(&'a Body, Option<&'a Body>),
 }
 
 /// The sum that one thread makes.
@@ -121,7 +131,7 @@ fn element_wise(emit: &mut Emit, job: &Job, follow: Follow) {
         return;
     }
     let threads = emit.threads(block_of(count));
-    let far = matches!(follow, Follow::Body(b) if is_wide(b));
+    let far = matches!(follow, Follow::Body(b, _) if is_wide(b));
     let wide = far || is_wide(&job.lhs.body) || is_wide(&job.rhs.body) || count > i32::MAX as usize - (1 << 20);
     let mut f = Function::new(NAME, Role::Kernel { threads }, wide);
     let mut reads = [job.lhs.body.reads(), job.rhs.body.reads()].concat();
@@ -132,7 +142,7 @@ fn element_wise(emit: &mut Emit, job: &Job, follow: Follow) {
             writes.push(job.node);
             place = Some(*arg);
         }
-        Follow::Body(b) => {
+        Follow::Body(b, _) => {
             reads.extend(b.reads().into_iter().filter(|&n| n != job.node));
             writes.extend(b.sinks.iter().map(Sink::node));
         }
@@ -164,7 +174,7 @@ fn element_wise(emit: &mut Emit, job: &Job, follow: Follow) {
     let mut f = sum.f;
     match follow {
         Follow::Store(_) => code.push(Stmt::Store(pointers[&node], Expr::Var(t), Expr::Var(acc))),
-        Follow::Body(body) => {
+        Follow::Body(body, _) => {
             // Its loops go over the result in order, however many they are.
             let extents: Vec<(usize, usize)> = body.domain.iter().copied().enumerate().collect();
             let loops = indices(&mut f, Expr::Var(t), &extents, "m", &mut code);

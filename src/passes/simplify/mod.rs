@@ -7,9 +7,11 @@
 //!   factors absorb them, so `add(a, neg(b))` stays the one form of a difference;
 //! - [`narrow`]: an elementwise op of broadcast arguments is computed before the broadcast; reductions of
 //!   broadcasts become products; factors that are constant along a sum leave it;
+//! - [`centred`]: deviations from a mean add up to nothing;
 //! - [`views`]: views of views become one view or none, and contractions absorb transpositions.
 
 mod algebra;
+mod centred;
 mod narrow;
 mod views;
 
@@ -82,7 +84,7 @@ fn rule(g: &mut Graph, id: NodeId, shared: &dyn Fn(NodeId) -> bool) -> Option<No
         Op::Pad { lo, hi, interior, value } => views::pad(g, args[0], &lo, &hi, &interior, value.0),
         Op::Reverse(axes) => views::reverse(g, &axes, args[0]),
         Op::Concat { axis } => views::concat(g, axis, &args),
-        Op::Sum(axes) => narrow::sum(g, &axes, args[0]),
+        Op::Sum(axes) => narrow::sum(g, &axes, args[0]).or_else(|| centred::sum(g, &axes, args[0])),
         Op::Max(axes) => narrow::max_reduce(g, &axes, args[0]),
         Op::Contract(dims) => {
             views::contract(g, &dims, args[0], args[1]).or_else(|| algebra::sign_of_product(g, id, &args))

@@ -1,7 +1,9 @@
 //! The text and the launches of a product.
 
 use super::super::Arg;
-use super::super::body::{Spliced, element as element_function, epilogue as epilogue_function};
+use super::super::body::{
+    Spliced, element as element_function, epilogue as epilogue_function, map as map_function,
+};
 use super::super::emit::{Emit, NAME};
 use super::super::packs::Pack;
 use super::super::print::{STAGE, storage};
@@ -151,6 +153,13 @@ impl Writer<'_, '_> {
             p.text.push(parameter);
             p.args.push(arg);
         }
+        let mut then = String::new();
+        if let Follow::Body(_, Some(body)) = follow {
+            let f = map_function(self.emit.graph, &format!("{NAME}_after"), body);
+            text.push_str(&f.text);
+            let given = p.add("n", &self.tensors(&f));
+            then = format!("{}({}, c);", f.name, given.trim_start_matches("z, "));
+        }
         let steps = size.k.div_ceil(tile.k);
         let each = steps.div_ceil(parts);
         text.push_str(&p.head(&format!("{}, {}", tile.threads, tile.least), self.emit));
@@ -184,7 +193,7 @@ impl Writer<'_, '_> {
         }
         let _ = writeln!(text, "  {result};\n  ganc_finish<Shape>(result, row, col);");
         if !sums.is_empty() {
-            text.push_str(&sums.finish(&tile, tiles, size.blocks, target.vector, self.emit.words()));
+            text.push_str(&sums.finish(&tile, tiles, size.blocks, target.vector, self.emit.words(), &then));
             self.emit.counters(tiles[0]);
         }
         text.push_str("}\n");
@@ -417,7 +426,7 @@ impl Writer<'_, '_> {
                 };
                 Target { text: text.print(&view, &list), vector, pointers: list }
             }
-            Follow::Body(body) => {
+            Follow::Body(body, _) => {
                 let loops = loops(&body.domain, shape, &problem.result, rank);
                 self.after(node, body, &loops, &view, sums)
             }

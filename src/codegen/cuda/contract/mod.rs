@@ -95,7 +95,7 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
     }
     let sums = match follow {
         Follow::Store(_) => Some(Sums::default()),
-        Follow::Body(body) => Sums::new(emit.graph, &problem, job.node, body),
+        Follow::Body(body, _) => Sums::new(emit.graph, &problem, job.node, body),
     };
     let Some(sums) = sums else { return false };
     if results == 0 {
@@ -111,7 +111,8 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
         return false;
     };
     let suits = choice.whole() && sums.suits(&choice.tile, choice.tiles(size), size.blocks);
-    if !sums.is_empty() && !suits {
+    let then = matches!(follow, Follow::Body(_, Some(_)));
+    if (!sums.is_empty() && !suits) || (then && sums.is_empty()) {
         return false;
     }
     emit.require(PRELUDE);

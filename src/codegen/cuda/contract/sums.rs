@@ -127,7 +127,8 @@ impl Sums {
     }
 
     /// The end of the kernel, behind `ganc_finish`, whose threads have `vector` neighbouring columns each.
-    /// `block`, `counts`: words for its number and for counters.
+    /// `block`, `counts`: words for its number and for counters. `then`: what is done with the results of column `c`, or
+    /// nothing.
     pub fn finish(
         &self,
         tile: &Tile,
@@ -135,6 +136,7 @@ impl Sums {
         blocks: usize,
         vector: usize,
         [block, counts]: [&str; 2],
+        then: &str,
     ) -> String {
         let (width, lines) = self.extents(tile, tiles, blocks);
         let (all, count) = (if self.columns { tiles[0] * width } else { 1 }, self.list.len());
@@ -160,6 +162,9 @@ impl Sums {
                 let value = format!("ganc_number<{}>::of(u{i}[j])", element(s.dtype));
                 let _ = writeln!(text, "    if (c < {}) t{i}[c] = {value};", self.results);
             }
+            if !then.is_empty() {
+                let _ = writeln!(text, "    if (c < {}) {then}", self.results);
+            }
             text.push_str("  }}\n");
             return text;
         }
@@ -178,6 +183,9 @@ impl Sums {
         let _ = writeln!(text, "  if (threadIdx.x < {width} && c < {}) {{", self.results);
         for (i, s) in self.list.iter().enumerate() {
             let _ = writeln!(text, "    t{i}[c] = ganc_number<{}>::of(o{i});", element(s.dtype));
+        }
+        if !then.is_empty() {
+            let _ = writeln!(text, "    {then}");
         }
         text.push_str("  }\n");
         text
