@@ -7,8 +7,12 @@ use crate::graph::{Const, DType, Graph, NodeId, Op, Unary};
 const CHEAP: u32 = 6;
 /// Arithmetic that is not done at other than the node's own indices.
 const DEAR: u32 = 24;
-/// Tensors that a repeated value may load.
+/// Tensors that a repeated value may load, not counting those that are so many times smaller than it: a factor for each
+/// channel is read again from where it was read last, and not from memory.
 const FEW_LOADS: usize = 3;
+const SMALLER: usize = 16;
+/// Tensors that it may load in all.
+const ALL_LOADS: usize = 8;
 /// Longest chain that is computed in one body.
 const LONG: u32 = 64;
 
@@ -162,6 +166,13 @@ pub(super) fn live_nodes(g: &Graph) -> Vec<bool> {
     live
 }
 
+/// Whether a node is made of too many tensors to read them again for each reader.
+fn many(g: &Graph, n: NodeId, loads: &[NodeId]) -> bool {
+    let size = g.ty(n).elements();
+    let large = loads.iter().filter(|&&x| g.ty(x).elements().saturating_mul(SMALLER) > size).count();
+    large > FEW_LOADS || loads.len() > ALL_LOADS
+}
+
 pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
     let live = live_nodes(g);
     let count = live.len();
@@ -251,7 +262,7 @@ pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
                 || (c > DEAR && reads.clone().any(|r| r == Read::Moved))
             {
                 why = Some(Reason::Repeated);
-            } else if users[i].len() > 1 && (c > CHEAP || l.len() > FEW_LOADS) {
+            } else if users[i].len() > 1 && (c > CHEAP || many(g, n, &l)) {
                 why = Some(Reason::Shared);
             } else if c > LONG || l.len() > 16 {
                 why = Some(Reason::Long);
