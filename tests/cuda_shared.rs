@@ -9,7 +9,7 @@ use ganc::grad::grad_or_zeros;
 use ganc::graph::eval::Env;
 use ganc::graph::{Graph, Type, Unary};
 use ganc::passes::{Options, Rounded, precision, run};
-use ganc::plan::group::Strand;
+use ganc::plan::group::{LONGEST, Strand};
 
 /// A multi-layer perceptron of these widths with all its gradients; weights lie either way round.
 fn network(rows: usize, widths: &[usize], rounded: Option<Rounded>) -> (Graph, Env) {
@@ -84,6 +84,30 @@ fn chains_on_tensor_cores_are_the_oracles_but_for_rounding() {
 #[test]
 fn what_a_launch_makes_is_not_packed_before_it() {
     check(&[network(600, &[1, 7, 201, 140], None)], true, 2e-5);
+}
+
+/// Layers enough for several kernels' parameters: no chain is longer than a kernel can be.
+#[test]
+fn long_chains_are_cut() {
+    let widths = [8; 61];
+    let (g, env) = network(16, &widths, None);
+    let launches = lower(&g, true, Arch::Sm80).2.launches;
+    assert!(launches.iter().all(|l| l.stages <= LONGEST && l.args.len() <= 512), "{launches:?}");
+    assert!(launches.iter().any(|l| l.stages == LONGEST) && launches.len() < 20, "{} launches", launches.len());
+    check(&[(g, env)], true, 2e-5);
+}
+
+/// Extents of nothing are planned as everything else.
+#[test]
+fn no_rows_are_no_chain() {
+    let mut g = Graph::new();
+    let (x, w) = (g.input("x", Type::f32([0, 5])), g.param("w", &[5, 3]));
+    let y = g.unary(Unary::Tanh, x);
+    let z = g.matmul(y, w);
+    let z = g.unary(Unary::Tanh, z);
+    g.output("y", y);
+    g.output("z", z);
+    lower(&g, true, Arch::Sm80);
 }
 
 /// Each tile of chains and of shared launches, with registers as they come out among other stages.

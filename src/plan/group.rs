@@ -47,6 +47,9 @@ pub const LITTLE: usize = 2 << 20;
 /// Arithmetic of a small product: more of it keeps a device busy by itself.
 const SHORT: u64 = 80 << 20;
 
+/// Clusters of a chain: a kernel's text is compiled as a whole, and what a chain touches stays in memory until it ends.
+pub const LONGEST: usize = 24;
+
 /// What of an order is known while it is made.
 pub(super) struct Ready<'a> {
     pub graph: &'a Graph,
@@ -108,7 +111,9 @@ impl Ready<'_> {
         let chain = self.grown(ready);
         let mut strands: Vec<Strand> = vec![];
         let mut taken: BTreeSet<usize> = BTreeSet::new();
-        for part in self.parts(&chain) {
+        for mut part in self.parts(&chain) {
+            // The rest is ready afterwards.
+            part.truncate(LONGEST);
             if part.len() > 1 {
                 taken.extend(&part);
                 strands.push(Strand { rows: self.rows[part[0]], clusters: part });

@@ -14,7 +14,8 @@ const WIDEST: usize = 1024;
 /// Elements of a row of a tensor with this many rows.
 fn width(g: &Graph, node: NodeId, rows: usize) -> Option<usize> {
     let elements = g.ty(node).elements();
-    (elements > 0 && elements.is_multiple_of(rows)).then_some(elements / rows)
+    // Of no rows nothing is a row.
+    (elements > 0 && elements.is_multiple_of(rows)).then(|| elements / rows)
 }
 
 /// Whether a form over loops, the first of which goes over rows of `width` elements, stays in its row.
@@ -61,6 +62,9 @@ pub fn rows_of(g: &Graph, c: &Cluster) -> Option<usize> {
         }
         Work::Contract { .. } | Work::Gather { .. } | Work::Scatter { .. } | Work::Fold { .. } => return None,
     };
+    if !ROWS.contains(&rows) {
+        return None;
+    }
     let fits = match &c.work {
         Work::Loops(body) => {
             let stores = body.sinks.iter().all(|s| matches!(s, Sink::Store { .. }));
@@ -69,7 +73,7 @@ pub fn rows_of(g: &Graph, c: &Cluster) -> Option<usize> {
         Work::Contract { epilogue, .. } => epilogue.as_ref().is_none_or(|body| stores_keep(g, body, rows)),
         Work::Gather { .. } | Work::Scatter { .. } | Work::Fold { .. } => false,
     };
-    (ROWS.contains(&rows) && fits).then_some(rows)
+    fits.then_some(rows)
 }
 
 /// Whether a cluster that works row by row reads, of all that another one with as many rows writes, only the row that

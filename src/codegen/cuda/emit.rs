@@ -283,7 +283,7 @@ impl<'a> Emit<'a> {
 }
 
 /// A layer path as part of a C identifier: `G.up2.conv''` is `G_up2_conv_d2`.
-fn identifier(label: &str) -> String {
+pub(super) fn identifier(label: &str) -> String {
     let order = label.chars().rev().take_while(|&c| c == '\'').count();
     let path = label.trim_end_matches('\'');
     let mut name: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(48).collect();

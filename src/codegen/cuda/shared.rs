@@ -5,17 +5,17 @@
 //! by later stages of the same block only, so that a barrier of the block is enough.
 
 use super::contract::{self, tiles};
-use super::emit::{Emit, NAME, SHARED_THREADS, Stage};
+use super::emit::{Emit, NAME, SHARED_THREADS, Stage, identifier};
 use super::product::Job;
 use super::{Arg, Launch};
 use crate::fuse::{Cluster, Work, label};
-use crate::plan::group::{Group, Strand};
+use crate::plan::group::{Group, LONGEST, Strand};
 use std::fmt::Write;
 
 /// Pointers of a launch: parameters may have 4096 bytes.
 const MOST_POINTERS: usize = 400;
-/// Stages of a kernel, whose text is compiled as a whole.
-const MOST_STAGES: usize = 24;
+/// Stages of a kernel.
+const MOST_STAGES: usize = LONGEST;
 /// Counters of each sort; as in the prelude.
 const COUNTERS: usize = 1024;
 
@@ -23,6 +23,33 @@ const COUNTERS: usize = 1024;
 struct Part {
     blocks: usize,
     stages: Vec<Stage>,
+}
+
+/// What stages take of a kernel.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    stages: usize,
+    pointers: usize,
+    counters: usize,
+}
+
+impl Load {
+    fn of<'a>(stages: impl IntoIterator<Item = &'a Stage>) -> Self {
+        let one = |l: Self, s: &Stage| l.plus(Self { stages: 1, pointers: s.args.len(), counters: s.counters });
+        stages.into_iter().fold(Self::default(), one)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            stages: self.stages + other.stages,
+            pointers: self.pointers + other.pointers,
+            counters: self.counters + other.counters,
+        }
+    }
+
+    fn fits(self) -> bool {
+        self.stages <= MOST_STAGES && self.pointers <= MOST_POINTERS && self.counters <= COUNTERS
+    }
 }
 
 /// The launches of a group.
@@ -70,14 +97,19 @@ fn apart(emit: &mut Emit, clusters: &[usize]) -> Vec<Part> {
     alone(emit)
 }
 
-/// The parts of a chain, each of which waits for the one before: several if a cluster has no kernel that goes by rows.
+/// The parts of a chain, each of which waits for the one before: several if a cluster has no kernel that goes by rows, or
+/// one kernel cannot take them all.
 fn chain(emit: &mut Emit, strand: &Strand, rows: usize) -> Vec<Part> {
     let clusters = &emit.plan.clusters.clusters;
     let least = strand.clusters.iter().filter_map(|&i| contract::math_of(emit.graph, &clusters[i].work));
     let each = least.map(tiles::least_rows).max().unwrap_or(16);
     let blocks = rows.div_ceil(each);
     let mut parts: Vec<Part> = vec![];
-    let mut stages = vec![];
+    let mut stages: Vec<Stage> = vec![];
+    let full = |stages: &mut Vec<Stage>| {
+        let stages = std::mem::take(stages);
+        (!stages.is_empty()).then_some(Part { blocks, stages })
+    };
     for &i in &strand.clusters {
         let packs = emit.asked.len();
         emit.stages(Some(each));
@@ -87,15 +119,20 @@ fn chain(emit: &mut Emit, strand: &Strand, rows: usize) -> Vec<Part> {
         // Each block has its rows, in one tile or several side by side.
         let fits = |s: &Stage| s.threads == SHARED_THREADS && s.blocks.is_multiple_of(blocks);
         match (made.pop(), made.is_empty()) {
-            (Some(stage), true) if fits(&stage) => stages.push(stage),
+            (Some(stage), true) if fits(&stage) => {
+                if !Load::of(stages.iter().chain([&stage])).fits() {
+                    parts.extend(full(&mut stages));
+                }
+                stages.push(stage);
+            }
             _ => {
                 emit.asked.truncate(packs);
-                parts.extend((!stages.is_empty()).then(|| Part { blocks, stages: std::mem::take(&mut stages) }));
+                parts.extend(full(&mut stages));
                 parts.extend(apart(emit, &[i]));
             }
         }
     }
-    parts.extend((!stages.is_empty()).then_some(Part { blocks, stages }));
+    parts.extend(full(&mut stages));
     parts
 }
 
@@ -117,14 +154,9 @@ fn launch(emit: &mut Emit, lead: usize, mut parts: Vec<Part>) {
     parts.sort_by_key(|p| std::cmp::Reverse(p.stages.len()));
     let mut kernels: Vec<Vec<Part>> = vec![];
     for part in parts {
-        let weigh = |p: &Part| {
-            let sum = |of: &dyn Fn(&Stage) -> usize| p.stages.iter().map(of).sum::<usize>();
-            [p.stages.len(), sum(&|s| s.args.len()), sum(&|s| s.counters)]
-        };
         let fits = |k: &&mut Vec<Part>| {
-            let all = k.iter().map(weigh).fold(weigh(&part), |a, b| [a[0] + b[0], a[1] + b[1], a[2] + b[2]]);
-            let within = all[0] <= MOST_STAGES && all[1] <= MOST_POINTERS && all[2] <= COUNTERS;
-            k[0].stages[0].threads == part.stages[0].threads && within
+            let all = Load::of(k.iter().chain([&part]).flat_map(|p| &p.stages));
+            k[0].stages[0].threads == part.stages[0].threads && all.fits()
         };
         match kernels.iter_mut().find(fits) {
             Some(k) => k.push(part),
@@ -165,7 +197,7 @@ fn one(emit: &mut Emit, lead: usize, parts: &[Part]) {
             if i > 0 {
                 code.push_str("    __syncthreads();\n");
             }
-            let layer = label(emit.graph, &emit.plan.clusters.clusters[stage.cluster]);
+            let layer = identifier(&label(emit.graph, &emit.plan.clusters.clusters[stage.cluster]));
             let _ = writeln!(code, "    // {layer}");
             let across = stage.blocks / part.blocks;
             if across == 1 {

@@ -73,7 +73,7 @@ impl View {
         View {
             block: vec![Uniform::Digit { over: 1, extent: blocks }],
             sides: [digit(rows, width), digit(width, 1)],
-            uniform: vec![(0, vec![(rows * width) as i64])],
+            uniform: vec![(0, vec![if blocks == 1 { 0 } else { (rows * width) as i64 }])],
             bounds: vec![],
         }
     }
