@@ -4,13 +4,13 @@
 use crate::cuda::emulate::{Binary, Call, Region, decode, encode, prefix};
 use crate::cuda::nvrtc;
 use crate::cuda::text::parts;
-use ganc::codegen::cuda::contract::tiles::choices;
+use ganc::codegen::cuda::contract::tiles::{Tile, choices};
 use ganc::codegen::cuda::contract::tuning::Tuning;
 use ganc::codegen::cuda::{Arch, Arg, KERNEL, Module, PLAN, generate_tuned};
 use ganc::fuse::{
     Affine, Body, Cluster, Clusters, IndexMap, Kind, Lower, Operand, Product, Sink, Work, domain_of, map_of,
 };
-use ganc::graph::eval::{Env, Tensor, eval_outputs, round};
+use ganc::graph::eval::{Env, Tensor, apply, eval_outputs, round};
 use ganc::graph::{Binary as Op2, ContractDims, ConvGeom, DType, Graph, Layout, NodeId, Op, Type, Unary};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,27 +23,24 @@ struct Case {
     product: NodeId,
     /// Allowed error in units of the largest result.
     tolerance: f64,
-}
-
-fn is_leaf(g: &Graph, n: NodeId) -> bool {
-    matches!(g.node(n).op, Op::Input(_))
+    /// Whether operands lie in memory as they were rounded to tf32, instead of being rounded where they are read.
+    rounded: bool,
 }
 
 /// An argument of a product with everything that leads to it computed where it is read.
-fn operand(g: &Graph, n: NodeId) -> Operand {
-    let stored = |n: NodeId| is_leaf(g, n);
+fn operand(g: &Graph, n: NodeId, stored: &dyn Fn(NodeId) -> bool) -> Operand {
     let shape = g.shape(n).to_vec();
-    let mut lower = Lower::new(g, &stored, &shape);
+    let mut lower = Lower::new(g, stored, &shape);
     lower.value(n, &IndexMap::identity(shape.len()), None);
     Operand { shape, body: lower.body }
 }
 
 /// The outputs as an epilogue of the product; none if the product is the only one.
-fn epilogue(g: &Graph, product: NodeId) -> Option<Body> {
+fn epilogue(g: &Graph, product: NodeId, leaf: &dyn Fn(NodeId) -> bool) -> Option<Body> {
     if g.outputs.len() == 1 && g.outputs[0].1 == product {
         return None;
     }
-    let stored = |n: NodeId| is_leaf(g, n) || n == product;
+    let stored = |n: NodeId| leaf(n) || n == product;
     let domain = domain_of(g.shape(product));
     let mut lower = Lower::new(g, &stored, &domain);
     for (_, n) in &g.outputs {
@@ -54,8 +51,14 @@ fn epilogue(g: &Graph, product: NodeId) -> Option<Body> {
 }
 
 impl Case {
+    fn is_leaf(&self, n: NodeId) -> bool {
+        let op = &self.graph.node(n).op;
+        matches!(op, Op::Input(_)) || (self.rounded && matches!(op, Op::Unary(Unary::Tf32)))
+    }
+
     fn cluster(&self) -> Cluster {
         let g = &self.graph;
+        let leaf = |n: NodeId| self.is_leaf(n);
         let node = g.node(self.product);
         let product = match &node.op {
             Op::Contract(d) => Product::Dot(d.clone()),
@@ -64,9 +67,9 @@ impl Case {
             Op::ConvWeightGrad(c) => Product::ConvWeightGrad(c.clone()),
             other => panic!("{other:?} is no product"),
         };
-        let (lhs, rhs) = (operand(g, node.args[0]), operand(g, node.args[1]));
-        let epilogue = epilogue(g, self.product);
-        let reads = g.ids().filter(|&n| is_leaf(g, n)).collect();
+        let (lhs, rhs) = (operand(g, node.args[0], &leaf), operand(g, node.args[1], &leaf));
+        let epilogue = epilogue(g, self.product, &leaf);
+        let reads = g.ids().filter(|&n| leaf(n)).collect();
         let writes = g.outputs.iter().map(|o| o.1).collect();
         Cluster {
             kind: Kind::Contract,
@@ -83,7 +86,7 @@ impl Case {
 
     /// The program with tiles that somebody chose.
     fn tuned(&self, arch: Arch, tuning: &Tuning) -> Module {
-        let stored = self.graph.ids().map(|n| is_leaf(&self.graph, n) || n == self.product).collect();
+        let stored = self.graph.ids().map(|n| self.is_leaf(n) || n == self.product).collect();
         let clusters = Clusters { fused: true, clusters: vec![self.cluster()], stored, refusals: vec![] };
         generate_tuned(&self.graph, &ganc::plan::plan(&self.graph, clusters, PLAN), arch, tuning)
     }
@@ -122,6 +125,10 @@ fn check_modules(cases: &[(&Case, &Module)]) {
             let ty = g.ty(n);
             let data = match &g.node(n).op {
                 Op::Input(name) => encode(&env.inputs[name].data, ty.dtype),
+                Op::Unary(Unary::Tf32) if case.rounded => {
+                    let Op::Input(name) = &g.node(g.node(n).args[0]).op else { panic!("an input is rounded") };
+                    encode(&apply(g.node(n), &[env.inputs[name].clone()]).data, ty.dtype)
+                }
                 _ if g.outputs.iter().any(|o| o.1 == n) => vec![],
                 _ => continue,
             };
@@ -170,7 +177,13 @@ fn matmul(dtype: DType, [m, k, n]: [usize; 3], turned: [bool; 2]) -> Case {
     let pair = (usize::from(!turned[0]), usize::from(turned[1]));
     let product = g.contract(a, b, ContractDims { batch: vec![], contracted: vec![pair] });
     g.output("y", product);
-    Case { name: format!("matmul {} {m} {k} {n} {turned:?}", dtype.name()), graph: g, product, tolerance: 2e-6 }
+    Case {
+        name: format!("matmul {} {m} {k} {n} {turned:?}", dtype.name()),
+        graph: g,
+        product,
+        tolerance: 2e-6,
+        rounded: false,
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -217,7 +230,7 @@ fn conv(dtype: DType, geom: &ConvGeom, role: Role) -> Case {
         }
     };
     g.output("out", product);
-    Case { name: format!("{role:?} {} {geom:?}", dtype.name()), graph: g, product, tolerance: 4e-6 }
+    Case { name: format!("{role:?} {} {geom:?}", dtype.name()), graph: g, product, tolerance: 4e-6, rounded: false }
 }
 
 const ALL_TYPES: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
@@ -285,11 +298,42 @@ fn products_of_groups_of_warps() {
     check(&cases, Arch::Sm90a);
 }
 
+/// The same in tf32, whose tiles lie along the sum: operands that do not are turned on the way. Every tile, with one part
+/// and with some.
+#[test]
+fn tf32_products_of_groups_of_warps() {
+    let mut cases = Vec::from(TURNS.map(|t| matmul(DType::F32, [200, 264, 136], t)));
+    let geom = geometry([16, 96, 200, 1], &[[9, 3, 1, 1, 1], [8, 4, 2, 1, 1]], Layout::ChannelsLast);
+    cases.extend([Role::Forward, Role::DataGrad, Role::WeightGrad].map(|r| conv(DType::F32, &geom, r)));
+    let cases: Vec<Case> = cases.iter().map(|c| Case { rounded: true, ..in_tf32(c) }).collect();
+    let mut modules = vec![];
+    for (i, case) in cases.iter().enumerate() {
+        let shape = case.module(Arch::Sm90a).products[0].shape;
+        let ways = choices(shape.math, Arch::Sm90a, shape.size, true, shape.access);
+        let mut seen: Vec<Tile> = vec![];
+        for (choice, _) in ways.iter().filter(|w| w.0.tile.groups) {
+            // Of the parts of every second tile the most, of the others none.
+            let parts = (seen.len() + i) % 2 == 0;
+            if seen.contains(&choice.tile) || parts != (choice.parts > 1) {
+                continue;
+            }
+            seen.push(choice.tile);
+            let mut tuning = Tuning::default();
+            tuning.set(&shape, choice);
+            let module = case.tuned(Arch::Sm90a, &tuning);
+            assert_eq!(module.products[0].choice, *choice, "{}: {shape}", case.name);
+            modules.push((case, module));
+        }
+        assert!(seen.len() >= 3, "{}: {} tiles", case.name, seen.len());
+    }
+    check_modules(&modules.iter().map(|m| (m.0, &m.1)).collect::<Vec<_>>());
+}
+
 /// The same product of operands rounded to tf32.
 fn in_tf32(case: &Case) -> Case {
     let graph = ganc::passes::precision(&case.graph, &|_| Some(ganc::passes::Rounded::Tf32));
     let product = graph.outputs[0].1;
-    Case { name: format!("tf32 {}", case.name), graph, product, tolerance: case.tolerance }
+    Case { name: format!("tf32 {}", case.name), graph, product, tolerance: case.tolerance, rounded: false }
 }
 
 #[test]
@@ -351,13 +395,13 @@ fn batches_and_several_axes() {
         let (a, b) = (input(&mut g, "a", dtype, &[3, 9, 16]), input(&mut g, "b", dtype, &[3, 16, 10]));
         let product = g.contract(a, b, ContractDims { batch: vec![(0, 0)], contracted: vec![(2, 1)] });
         g.output("y", product);
-        cases.push(Case { name: "batch".into(), graph: g, product, tolerance: 2e-6 });
+        cases.push(Case { name: "batch".into(), graph: g, product, tolerance: 2e-6, rounded: false });
         // Two contracted axes in different orders, two free ones.
         let mut g = Graph::new();
         let (a, b) = (input(&mut g, "a", dtype, &[5, 3, 4, 8]), input(&mut g, "b", dtype, &[8, 6, 3]));
         let product = g.contract(a, b, ContractDims { batch: vec![], contracted: vec![(1, 2), (3, 0)] });
         g.output("y", product);
-        cases.push(Case { name: "axes".into(), graph: g, product, tolerance: 2e-6 });
+        cases.push(Case { name: "axes".into(), graph: g, product, tolerance: 2e-6, rounded: false });
     }
     check(&cases, Arch::Sm80);
 }
@@ -380,7 +424,13 @@ fn prologues_and_epilogues() {
         let small = g.binary(Op2::Mul, y, slope);
         let y = g.binary(Op2::Max, y, small);
         g.output("y", y);
-        cases.push(Case { name: format!("dense {}", half.name()), graph: g, product, tolerance: 1e-2 });
+        cases.push(Case {
+            name: format!("dense {}", half.name()),
+            graph: g,
+            product,
+            tolerance: 1e-2,
+            rounded: false,
+        });
         // A normalised activation computed in the loader of a convolution.
         let mut g = Graph::new();
         let geom = geometry([2, 4, 8, 1], &[[6, 3, 1, 1, 1], [5, 3, 1, 1, 1]], Layout::ChannelsLast);
@@ -394,7 +444,13 @@ fn prologues_and_epilogues() {
         let (x, w) = if half == DType::F32 { (x, w) } else { (g.cast(x, half), g.cast(w, half)) };
         let product = g.conv_fwd(x, w, Arc::new(geom));
         g.output("y", product);
-        cases.push(Case { name: format!("loader {}", half.name()), graph: g, product, tolerance: 4e-6 });
+        cases.push(Case {
+            name: format!("loader {}", half.name()),
+            graph: g,
+            product,
+            tolerance: 4e-6,
+            rounded: false,
+        });
     }
     // Two results of one product.
     let mut case = matmul(DType::F32, [40, 16, 12], [false, false]);

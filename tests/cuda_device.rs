@@ -75,6 +75,8 @@ enum Task {
 struct State {
     next: Address,
     blocks: BTreeMap<Address, Vec<u8>>,
+    /// Most bytes of all blocks at once.
+    most: u64,
     pinned: BTreeMap<usize, usize>,
     /// Program and kernel name of each loaded kernel.
     kernels: Vec<(usize, String)>,
@@ -341,6 +343,10 @@ impl Device for Fake {
         Ok(self.about.memory - self.taken())
     }
 
+    fn most_bytes(&self) -> u64 {
+        self.state.borrow().most
+    }
+
     fn alloc(&self, bytes: usize) -> Result<Address, CudaError> {
         assert!(bytes > 0, "the driver gives no empty blocks");
         assert!(self.taken() + bytes as u64 <= self.about.memory, "more is taken than was planned");
@@ -349,6 +355,10 @@ impl Device for Fake {
         // A gap after each block, so that a step too far is no other block.
         s.next += (bytes as u64).next_multiple_of(256) + 4096;
         s.blocks.insert(at, vec![0xff; bytes]);
+        drop(s);
+        let taken = self.taken();
+        let mut s = self.state.borrow_mut();
+        s.most = s.most.max(taken);
         Ok(at)
     }
 

@@ -268,6 +268,7 @@ fn a_plan_that_does_not_fit_is_refused_with_the_figures() {
     (0..4).for_each(|_| drop(exec.run(&mut p, &[("x", &x)]).unwrap()));
     // Three slots for inputs on their way, beside what the program itself says.
     assert_eq!(device.taken(), p.memory() as u64 + 3 * 400_128);
+    assert_eq!(exec.most_bytes(), device.taken());
 }
 
 #[test]

@@ -83,6 +83,21 @@ fn conv2d_channels_last() {
 }
 
 #[test]
+fn conv2d_with_weights_channels_last() {
+    for case in cases("conv2d") {
+        check(&case, |g, ins| {
+            let y = case.tensors["out.y"].ty.shape.clone();
+            let geom = geometry(&case, g, ins["x"], ins["w"], &y);
+            let geom = ConvGeom { layout: Layout::AllLast, ..(*geom).clone() };
+            let (x, w) = (g.permute(ins["x"], &[0, 2, 3, 1]), g.permute(ins["w"], &[0, 2, 3, 1]));
+            let y = g.conv_fwd(x, w, Arc::new(geom));
+            let y = g.permute(y, &[0, 3, 1, 2]);
+            vec![out("y", bias(g, y, ins["b"]))]
+        });
+    }
+}
+
+#[test]
 fn conv_transpose2d() {
     for case in cases("conv_transpose2d") {
         check(&case, |g, ins| {

@@ -459,9 +459,9 @@ impl Maker<'_> {
             _ => Layout::ChannelsFirst,
         };
         let rank = image.len() - 2;
-        let (channels, space) = match layout {
-            Layout::ChannelsFirst => (image[1], image[2..].to_vec()),
-            Layout::ChannelsLast => (image[rank + 1], image[1..=rank].to_vec()),
+        let (channels, space) = match layout.images_last() {
+            false => (image[1], image[2..].to_vec()),
+            true => (image[rank + 1], image[1..=rank].to_vec()),
         };
         let groups = if self.pick(3) == 0 { channels } else { 1 };
         let others = groups * (1 + self.pick(3));

@@ -40,8 +40,10 @@ const PROGRAM: usize = 10 << 20;
 /// Bytes that a node of an iteration's graph takes through all stages, read off the bench specs likewise.
 const NODE: usize = 3500;
 
+const MIB: f64 = 1048576.0;
+
 /// Peak resident memory of this process in MiB, where the system says it.
-fn peak_mib() -> Option<f64> {
+fn host_peak_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
@@ -84,14 +86,17 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let flops = products(program.graph());
     let [sets, batches] = work.data_bytes();
     let nodes = work.iteration().graph.nodes().len();
-    let predicted = (program.memory() + sets + batches + PROGRAM + NODE * nodes) as f64 / 1048576.0;
+    // On a device of its own tensors and data count, in this process everything does.
+    let own = if exec.most_bytes().is_some() { 0 } else { batches + PROGRAM + NODE * nodes };
+    let predicted = (program.memory() + sets + own) as f64 / MIB;
+    let peak = exec.most_bytes().map(|b| b as f64 / MIB).or_else(host_peak_mib);
     let batch = work.train().batch;
     let rate = flops as f64 / median / 1e6;
     if args.json {
         let line = json!({
             "workload": compile::stem(&args.spec.spec), "precision": args.spec.precision, "device": exec.place(), "threads": args.device.threads, "batch": batch,
             "ms": median, "ms_min": times[0], "ms_max": times[times.len() - 1], "gflops": rate,
-            "flops": flops, "peak_mib": peak_mib(), "predicted_mib": predicted, "first_step_s": first,
+            "flops": flops, "peak_mib": peak, "host_peak_mib": host_peak_mib(), "predicted_mib": predicted, "first_step_s": first,
         });
         super::print(&format!("{line}\n"));
     } else {
@@ -106,11 +111,12 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failure> {
             number(rate),
             batch,
         ));
-        let peak = peak_mib().map_or("not known here".into(), |m| format!("{m:.0} MiB"));
+        let peak = peak.map_or("not known here".into(), |m| format!("{m:.0} MiB"));
         super::print(&format!(
-            "peak memory {peak}, predicted {predicted:.0} MiB (plan {}, data {}); first step done {first:.2} s after the start\n",
-            number(program.memory() as f64 / 1048576.0),
-            number(sets as f64 / 1048576.0),
+            "peak memory{} {peak}, predicted {predicted:.0} MiB (plan {}, data {}); first step done {first:.2} s after the start\n",
+            if exec.most_bytes().is_some() { " on the device" } else { "" },
+            number(program.memory() as f64 / MIB),
+            number(sets as f64 / MIB),
         ));
         if args.profile {
             super::print(&format!("\n{profile}"));

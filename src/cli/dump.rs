@@ -123,7 +123,7 @@ fn stage(args: &DumpArgs, g: &Graph) -> String {
         }
         Stage::Cuda => {
             let g = passes::run(g.clone(), &passes::Options::default());
-            let g = passes::layout::layout(&g);
+            let g = passes::layout::for_new_device(&g);
             let plan = plan::plan(&g, fuse::fuse(&g, FuseOptions::GPU), cuda::PLAN);
             let module = cuda::generate(&g, &plan, args.target.into());
             format!("{}\n{}", module.text, module.table(&g, &plan))

@@ -88,6 +88,14 @@ impl AnyExecutor {
         }
     }
 
+    /// Most bytes of a device of its own that it had at once; `None` if it computes in the memory of this process.
+    pub fn most_bytes(&self) -> Option<u64> {
+        match self {
+            AnyExecutor::Cpu(_) => None,
+            AnyExecutor::Cuda(e) => Some(e.most_bytes()),
+        }
+    }
+
     /// What was measured of a program.
     pub fn profile(&self, program: &AnyProgram) -> Profile {
         match program {

@@ -147,6 +147,14 @@ fn prologue(g: &Graph, n: NodeId, users: &[NodeId]) -> bool {
     elementwise && full && users.iter().all(|&u| Product::is(&g.node(u).op))
 }
 
+/// Whether a node is a product's result in fewer bytes, and nothing else reads the product.
+fn half(g: &Graph, n: NodeId, users: &[Vec<NodeId>]) -> bool {
+    let node = g.node(n);
+    let Some(product) = node.args.first().copied().filter(|_| matches!(node.op, Op::Cast)) else { return false };
+    let narrow = node.ty.dtype.bytes() < g.ty(product).dtype.bytes();
+    narrow && Product::is(&g.node(product).op) && users[product.index()].len() == 1
+}
+
 fn past_stops(g: &Graph, mut n: NodeId) -> NodeId {
     while matches!(g.node(n).op, Op::Stop) {
         n = g.node(n).args[0];
@@ -264,6 +272,8 @@ pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
                 why = Some(Reason::Repeated);
             } else if users[i].len() > 1 && (c > CHEAP || many(g, n, &l)) {
                 why = Some(Reason::Shared);
+            } else if half(g, n, &users) {
+                why = Some(Reason::Half);
             } else if c > LONG || l.len() > 16 {
                 why = Some(Reason::Long);
             }

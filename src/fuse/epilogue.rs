@@ -8,7 +8,6 @@
 use super::group::{Seed, body_of, ends_loops, reads_in_step};
 use super::reach::Reach;
 use super::{Affine, Body, Code, Combine, Product, Sink, domain_of};
-use crate::graph::op::Layout;
 use crate::graph::{Graph, NodeId, Op};
 use std::collections::BTreeMap;
 
@@ -25,7 +24,7 @@ pub fn rows_of(g: &Graph, node: NodeId) -> usize {
         // Batch, then the free axes of the left argument, then those of the right one.
         Op::Contract(d) => g.shape(g.node(node).args[0]).len() - d.contracted.len(),
         Op::ConvFwd(c) | Op::ConvDataGrad(c) => {
-            if c.layout == Layout::ChannelsLast {
+            if c.layout.images_last() {
                 rank - 1
             } else {
                 1

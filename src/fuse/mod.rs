@@ -182,6 +182,8 @@ pub enum Reason {
     Repeated,
     /// The body would get too long.
     Long,
+    /// It is what a product makes, in half as many bits.
+    Half,
 }
 
 impl Reason {
@@ -195,6 +197,7 @@ impl Reason {
             Reason::Shared => "several clusters read it and computing it again costs more than memory",
             Reason::Repeated => "a view would compute it several times for each element",
             Reason::Long => "the loop body would get too long",
+            Reason::Half => "it is half of what a product makes, and is kept in its place",
         }
     }
 }

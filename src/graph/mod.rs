@@ -74,6 +74,11 @@ pub struct Graph {
     pub outputs: Vec<Output>,
 }
 
+/// The persistent tensor that an output replaces.
+pub fn persistent_name(output: &str) -> Option<&str> {
+    output.strip_prefix("param:").or_else(|| output.strip_prefix("state:"))
+}
+
 impl Graph {
     /// Whether all numbers of a tensor are known to have no more bits than tf32.
     pub fn is_tf32(&self, n: NodeId) -> bool {

@@ -119,19 +119,40 @@ impl Window {
     }
 }
 
-/// How an image tensor's axes are ordered.
+/// How a convolution's axes are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// `[n, c, spatial…]`, as in the language.
+    /// Images `[n, c, spatial…]`, as in the language.
     ChannelsFirst,
-    /// `[n, spatial…, c]`, set by the layout pass.
+    /// Images `[n, spatial…, c]`, set by the layout pass.
     ChannelsLast,
+    /// The same, and weights `[o, kernel…, c/groups]`.
+    AllLast,
+}
+
+impl Layout {
+    /// Whether channels are the last axis of images.
+    pub fn images_last(self) -> bool {
+        self != Layout::ChannelsFirst
+    }
+
+    /// Whether input channels are the last axis of weights.
+    pub fn weights_last(self) -> bool {
+        self == Layout::AllLast
+    }
+}
+
+/// A tensor's axes in their order: samples (or output channels), channels, positions.
+pub fn axes<T>(last: bool, outer: T, channel: T, spatial: Vec<T>) -> Vec<T> {
+    let mut all = vec![outer];
+    all.extend(spatial);
+    all.insert(if last { all.len() } else { 1 }, channel);
+    all
 }
 
 /// The one geometry that the three convolution ops share.
 ///
-/// `x: [n, c, in…]`, `w: [o, c/groups, kernel…]`, `y: [n, o, out…]` (x and y permuted under
-/// [`Layout::ChannelsLast`], w never). All sizes are stored, so there is no output-padding puzzle.
+/// `x: [n, c, in…]`, `w: [o, c/groups, kernel…]`, `y: [n, o, out…]`, in other orders under other [`Layout`]s. All sizes are stored, so there is no output-padding puzzle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConvGeom {
     /// Batch.
@@ -154,24 +175,13 @@ pub struct ConvGeom {
     pub pad: Vec<usize>,
     /// Steps between kernel taps.
     pub dilation: Vec<usize>,
-    /// Axis order of x and y.
+    /// Axis order.
     pub layout: Layout,
 }
 
 impl ConvGeom {
     fn image(&self, channels: usize, spatial: &[usize]) -> Vec<usize> {
-        let mut s = vec![self.n];
-        match self.layout {
-            Layout::ChannelsFirst => {
-                s.push(channels);
-                s.extend(spatial);
-            }
-            Layout::ChannelsLast => {
-                s.extend(spatial);
-                s.push(channels);
-            }
-        }
-        s
+        axes(self.layout.images_last(), self.n, channels, spatial.to_vec())
     }
 
     /// Shape of x.
@@ -186,9 +196,7 @@ impl ConvGeom {
 
     /// Shape of w.
     pub fn w_shape(&self) -> Vec<usize> {
-        let mut s = vec![self.o, self.c / self.groups];
-        s.extend(&self.kernel);
-        s
+        axes(self.layout.weights_last(), self.o, self.c / self.groups, self.kernel.clone())
     }
 
     /// Multiply-adds counted as 2, padding counted as work.

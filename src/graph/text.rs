@@ -290,5 +290,6 @@ fn geometry(out: &mut String, c: &ConvGeom) -> fmt::Result {
     match c.layout {
         Layout::ChannelsFirst => Ok(()),
         Layout::ChannelsLast => write!(out, " layout=channels_last"),
+        Layout::AllLast => write!(out, " layout=all_last"),
     }
 }

@@ -344,20 +344,20 @@ fn geometry(a: &mut Attributes<'_>, x: &[usize], w: &[usize], y: &[usize]) -> Pa
     let layout = match a.word("layout")? {
         None | Some("channels_first") => Layout::ChannelsFirst,
         Some("channels_last") => Layout::ChannelsLast,
+        Some("all_last") => Layout::AllLast,
         Some(other) => return Err(format!("no layout `{other}`")),
     };
-    let (channel, space) = match layout {
-        Layout::ChannelsFirst => (1, 2..n + 2),
-        Layout::ChannelsLast => (n + 1, 1..n + 1),
-    };
+    let space = |last: bool| if last { 1..n + 1 } else { 2..n + 2 };
+    let channel = if layout.images_last() { n + 1 } else { 1 };
+    let images = space(layout.images_last());
     Ok(Arc::new(ConvGeom {
         n: x[0],
         c: x[channel],
         o: y[channel],
         groups: a.usize("groups")?.unwrap_or(1).max(1),
-        input: x[space.clone()].to_vec(),
-        kernel: w[2..].to_vec(),
-        output: y[space].to_vec(),
+        input: x[images.clone()].to_vec(),
+        kernel: w[space(layout.weights_last())].to_vec(),
+        output: y[images].to_vec(),
         stride: a.list_or("stride", n, 1)?,
         pad: a.list_or("pad", n, 0)?,
         dilation: a.list_or("dilation", n, 1)?,

@@ -2,17 +2,23 @@
 //!
 //! Nodes of rank 3 and more that are joined by elementwise ops, broadcasts, reductions, slices, pads, windows and
 //! reshapes that leave `[n, c]` alone form an island; an island with a convolution is turned as a whole, so that
-//! permutes stay only at its shores (inputs, outputs). Weights keep their order. Where a product reads a flattened
-//! image, or makes one, the axes of its other argument are turned instead: a weight is smaller than a batch.
+//! permutes stay only at its shores (inputs, outputs). Where a product reads a flattened image, or makes one, the axes of
+//! its other argument are turned instead: a weight is smaller than a batch.
+//!
+//! For a device ([`for_device`]) weights are turned like images, to `[o, kernel…, c]`, with their gradients and all that an
+//! optimiser keeps of them: what a tile reads and writes of them lies side by side then. Tensors that outlive runs are held
+//! in that order, if the executor agrees.
 //!
 //! A sum of a sum (the gradient of a value that several images share) becomes a sum of sums, so that each image is
 //! summed where it is made.
 
-use crate::graph::{Binary, ContractDims, ConvGeom, Graph, Layout, NodeId, Op};
+use crate::graph::ty::strides;
+use crate::graph::{Binary, ContractDims, ConvGeom, Graph, Layout, NodeId, Op, Type, persistent_name};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Axes of the channels-last form in terms of the plain form.
-fn to_last(rank: usize) -> Vec<usize> {
+pub fn to_last(rank: usize) -> Vec<usize> {
     let mut p = vec![0];
     p.extend(2..rank);
     p.push(1);
@@ -20,13 +26,41 @@ fn to_last(rank: usize) -> Vec<usize> {
 }
 
 /// The inverse.
-fn to_plain(rank: usize) -> Vec<usize> {
+pub fn to_plain(rank: usize) -> Vec<usize> {
     let mut p = vec![0, rank - 1];
     p.extend(1..rank - 1);
     p
 }
 
-fn turned<T: Copy>(v: &[T]) -> Vec<T> {
+/// Elements of `width` bytes in one of the orders, from the other: `shape` is that of the plain one.
+pub fn reordered(bytes: &[u8], shape: &[usize], width: usize, last: bool) -> Vec<u8> {
+    // Axes of what comes out, with their steps in what goes in.
+    let (from, order) = match last {
+        true => (shape.to_vec(), to_last(shape.len())),
+        false => (turned(shape), to_plain(shape.len())),
+    };
+    let steps = strides(&from);
+    let axes: Vec<(usize, usize)> = order.iter().map(|&i| (from[i], steps[i] * width)).collect();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = vec![0; axes.len()];
+    let mut offset = 0;
+    while out.len() < bytes.len() {
+        out.extend_from_slice(&bytes[offset..offset + width]);
+        for (i, &(extent, step)) in axes.iter().enumerate().rev() {
+            at[i] += 1;
+            offset += step;
+            if at[i] < extent {
+                break;
+            }
+            offset -= step * extent;
+            at[i] = 0;
+        }
+    }
+    out
+}
+
+/// A list by axis, of the plain form, for the channels-last form.
+pub fn turned<T: Copy>(v: &[T]) -> Vec<T> {
     to_last(v.len()).into_iter().map(|i| v[i]).collect()
 }
 
@@ -99,19 +133,54 @@ fn carries(g: &Graph, n: NodeId) -> bool {
     }
 }
 
-/// The convolution's geometry, which of its arguments are images, and whether its result is one.
-fn conv(op: &Op) -> Option<(&Arc<ConvGeom>, &'static [usize], bool)> {
-    if let Op::ConvFwd(c) | Op::ConvDataGrad(c) = op {
-        Some((c, &[0], true))
-    } else if let Op::ConvWeightGrad(c) = op {
-        Some((c, &[0, 1], false))
-    } else {
-        None
-    }
+/// The convolution's geometry, which of its arguments are turned, and whether its result is.
+fn conv(op: &Op, weights: bool) -> Option<(&Arc<ConvGeom>, &'static [usize], bool)> {
+    let (c, images): (_, (&'static [usize], bool)) = match op {
+        Op::ConvFwd(c) | Op::ConvDataGrad(c) => (c, (&[0], true)),
+        Op::ConvWeightGrad(c) => (c, (&[0, 1], false)),
+        _ => return None,
+    };
+    let (args, result) = if weights { (&[0, 1][..], true) } else { images };
+    Some((c, args, result))
 }
 
-/// Turns the islands of all channels-first convolutions.
+/// Turns the islands of all channels-first convolutions, but for weights.
 pub fn layout(g: &Graph) -> Graph {
+    laid_out(g, false, &|_| false)
+}
+
+/// Turns them with weights. `held`: whether the tensor of this name is kept from run to run in the channels-last order.
+pub fn for_device(g: &Graph, held: &dyn Fn(&str) -> bool) -> Graph {
+    laid_out(g, true, held)
+}
+
+/// The same for a device that holds nothing yet: everything is held as it suits this graph.
+pub fn for_new_device(g: &Graph) -> Graph {
+    let wanted = wanted(g);
+    for_device(g, &|name| wanted.get(name) == Some(&true))
+}
+
+/// The tensors of a graph that are kept from run to run, and whether [`for_device`] would have them in the channels-last
+/// order.
+pub fn wanted(g: &Graph) -> BTreeMap<String, bool> {
+    let inside = inside(g, true);
+    let turned = |n: NodeId| inside[n.index()] && g.shape(n).len() >= 3;
+    let mut all = BTreeMap::new();
+    for n in g.ids() {
+        if let Op::Param(name) | Op::State(name) = &g.node(n).op {
+            all.insert(name.to_string(), turned(n));
+        }
+    }
+    for (name, n) in &g.outputs {
+        if let Some(name) = persistent_name(name) {
+            all.entry(name.to_string()).or_insert_with(|| turned(*n));
+        }
+    }
+    all
+}
+
+/// Whether each node belongs to an island that is turned.
+fn inside(g: &Graph, weights: bool) -> Vec<bool> {
     let count = g.nodes().len();
     let mut islands = Islands((0..count).collect());
     for n in g.ids().filter(|n| carries(g, *n)) {
@@ -122,33 +191,46 @@ pub fn layout(g: &Graph) -> Graph {
     let mut last = vec![false; count];
     for n in g.ids() {
         let node = g.node(n);
-        if let Some((c, images, result)) = conv(&node.op)
+        if let Some((c, args, result)) = conv(&node.op, weights)
             && c.layout == Layout::ChannelsFirst
         {
-            images.iter().for_each(|&i| last[islands.find(node.args[i].index())] = true);
+            args.iter().for_each(|&i| last[islands.find(node.args[i].index())] = true);
             if result {
                 last[islands.find(n.index())] = true;
             }
         }
     }
+    (0..count).map(|i| last[islands.find(i)]).collect()
+}
+
+fn laid_out(g: &Graph, weights: bool, held: &dyn Fn(&str) -> bool) -> Graph {
+    let count = g.nodes().len();
+    let inside = inside(g, weights);
     let mut uses = vec![0; count];
     g.nodes().iter().flat_map(|n| &n.args).for_each(|a| uses[a.index()] += 1);
     g.outputs.iter().for_each(|o| uses[o.1.index()] += 1);
-    let inside: Vec<bool> = (0..count).map(|i| last[islands.find(i)]).collect();
-    let mut turn =
-        Turn { out: Graph::new(), plain: vec![None; count], last: vec![None; count], uses, inside: inside.clone() };
+    let mut turn = Turn {
+        out: Graph::new(),
+        plain: vec![None; count],
+        last: vec![None; count],
+        uses,
+        inside: inside.clone(),
+        weights,
+        held,
+    };
     for n in g.ids() {
         turn.out.set_origin(g.origin(n).clone());
         turn.node(g, n, inside[n.index()]);
     }
     for (name, n) in &g.outputs {
-        let n = turn.plain(*n);
+        let kept = persistent_name(name).is_some_and(held);
+        let n = if kept { turn.last(*n) } else { turn.plain(*n) };
         turn.out.output(name.clone(), n);
     }
     turn.out
 }
 
-struct Turn {
+struct Turn<'a> {
     out: Graph,
     plain: Vec<Option<NodeId>>,
     last: Vec<Option<NodeId>>,
@@ -156,6 +238,10 @@ struct Turn {
     uses: Vec<u32>,
     /// Whether an old node belongs to an island that is turned.
     inside: Vec<bool>,
+    /// Whether weights are turned too.
+    weights: bool,
+    /// Whether a tensor that outlives runs is held in the channels-last order.
+    held: &'a dyn Fn(&str) -> bool,
 }
 
 /// An image and its flat form: `[n, c, spatial…]` and `[n, c * spatial…]`.
@@ -168,7 +254,7 @@ fn moved(i: usize, split: usize, extra: usize) -> usize {
     if i > split { i + extra } else { i }
 }
 
-impl Turn {
+impl Turn<'_> {
     fn plain(&mut self, n: NodeId) -> NodeId {
         if let Some(v) = self.plain[n.index()] {
             return v;
@@ -297,8 +383,28 @@ impl Turn {
         Some(self.out.contract(x, w, ContractDims { batch: vec![], contracted }))
     }
 
+    /// A convolution that came with its weights turned, for an executor that takes them as they are in the language.
+    fn plain_weights(&mut self, g: &Graph, n: NodeId) -> Option<NodeId> {
+        let node = g.node(n);
+        let (c, ..) = conv(&node.op, self.weights).filter(|c| c.0.layout.weights_last() && !self.weights)?;
+        let c = Arc::new(ConvGeom { layout: Layout::ChannelsLast, ..(**c).clone() });
+        let (x, y) = (self.plain(node.args[0]), self.plain(node.args[1]));
+        let rank = c.kernel.len() + 2;
+        if let Op::ConvWeightGrad(_) = &node.op {
+            let w = self.out.conv_weight_grad(x, y, c);
+            return Some(self.out.permute(w, &to_last(rank)));
+        }
+        let w = self.out.permute(y, &to_plain(rank));
+        let data = matches!(node.op, Op::ConvDataGrad(_));
+        Some(if data { self.out.conv_data_grad(x, w, c) } else { self.out.conv_fwd(x, w, c) })
+    }
+
     fn node(&mut self, g: &Graph, n: NodeId, inside: bool) {
         let node = g.node(n);
+        if let Some(v) = self.plain_weights(g, n) {
+            self.plain[n.index()] = Some(v);
+            return;
+        }
         if inside && let Some(v) = self.image_product(g, n) {
             self.last[n.index()] = Some(v);
             return;
@@ -326,13 +432,21 @@ impl Turn {
                 return;
             }
         }
-        if let Some((c, images, result)) = conv(&node.op)
+        if let Op::Param(name) | Op::State(name) = &node.op
+            && (self.held)(name)
+        {
+            let ty = Type::new(node.ty.dtype, turned(&node.ty.shape));
+            self.last[n.index()] = Some(self.out.intern(node.op.clone(), vec![], ty));
+            return;
+        }
+        if let Some((c, images, result)) = conv(&node.op, self.weights)
             && c.layout == Layout::ChannelsFirst
         {
             let args: Vec<NodeId> = (0..2)
                 .map(|i| if images.contains(&i) { self.last(node.args[i]) } else { self.plain(node.args[i]) })
                 .collect();
-            let c = Arc::new(ConvGeom { layout: Layout::ChannelsLast, ..(**c).clone() });
+            let layout = if self.weights { Layout::AllLast } else { Layout::ChannelsLast };
+            let c = Arc::new(ConvGeom { layout, ..(**c).clone() });
             let out = match &node.op {
                 Op::ConvFwd(_) => self.out.conv_fwd(args[0], args[1], c),
                 Op::ConvDataGrad(_) => self.out.conv_data_grad(args[0], args[1], c),

@@ -1,8 +1,9 @@
 //! Products in fewer bits: casts before the operands of matrix products and convolutions (mixed precision,
 //! Micikevicius et al. 2018).
 //!
-//! What is multiplied is rounded, sums and results stay f32; so do parameters, statistics, reductions, losses and all
-//! other arithmetic. A cast stands below views (reshapes, permutes, slices), so that one rounded copy serves every
+//! What is multiplied is rounded, sums stay f32; so do parameters, their gradients, statistics, reductions, losses and all
+//! other arithmetic. Images that convolutions make are rounded to 16 bits too, in which they lie in memory: half of what a
+//! network moves. A cast stands below views (reshapes, permutes, slices), so that one rounded copy serves every
 //! product that reads the tensor, forward and backward; where only products read a value, fusion lets nothing but the
 //! copy reach memory. Products with a vector (power iterations of spectral normalisation) stay f32: they are all
 //! reading, and their errors add up. tf32 has no type of its own: operands stay f32 and are rounded by an operation,
@@ -47,9 +48,24 @@ pub fn precision(g: &Graph, choice: &dyn Fn(&str) -> Option<Rounded>) -> Graph {
             && let Some(to) = choice(&new.current_origin().path)
         {
             args.iter_mut().for_each(|a| *a = rounded(new, *a, to));
+            let image = emit(new, node, &args);
+            if to == Rounded::Tf32 || !makes_image(&node.op) {
+                return image;
+            }
+            let half = to.of(new, image);
+            return new.cast(half, DType::F32);
         }
         emit(new, node, &args)
     })
+}
+
+/// Whether a product's result has positions, of which there are more than one.
+fn makes_image(op: &Op) -> bool {
+    match op {
+        Op::ConvFwd(c) => c.output.iter().product::<usize>() > 1,
+        Op::ConvDataGrad(c) => c.input.iter().product::<usize>() > 1,
+        _ => false,
+    }
 }
 
 /// A value rounded, by a cast below its views.

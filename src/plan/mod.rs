@@ -100,10 +100,7 @@ pub struct Cost {
     pub bytes: u64,
 }
 
-/// The persistent tensor that an output replaces.
-pub fn persistent_name(output: &str) -> Option<&str> {
-    output.strip_prefix("param:").or_else(|| output.strip_prefix("state:"))
-}
+pub use crate::graph::persistent_name;
 
 /// Plans the launch of clusters.
 pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {

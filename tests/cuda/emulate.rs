@@ -8,6 +8,7 @@ use crate::support::repo;
 use ganc::codegen::cuda::{Arch, Arg, Module};
 use ganc::graph::eval::round;
 use ganc::graph::{DType, Graph, HostData, HostTensor, Name, NodeId, Type};
+use ganc::passes::layout::{reordered, to_plain, wanted};
 use ganc::plan::{Place, Plan, persistent_name};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -203,6 +204,23 @@ pub struct Program {
     module: Module,
     binary: Arc<Binary>,
     index: usize,
+    /// Persistent tensors, and whether their channels are last in memory.
+    held: BTreeMap<String, bool>,
+}
+
+impl Program {
+    fn turned(&self, name: &str) -> bool {
+        self.held.get(name) == Some(&true)
+    }
+
+    /// A persistent tensor's bytes as the program has them, from those in the order of its shape, or back.
+    fn ordered(&self, name: &str, shape: &[usize], bytes: &[u8], last: bool) -> Vec<u8> {
+        let elements: usize = shape.iter().product();
+        if !self.turned(name) || elements == 0 {
+            return bytes.to_vec();
+        }
+        reordered(bytes, shape, bytes.len() / elements, last)
+    }
 }
 
 /// How programs run.
@@ -228,6 +246,7 @@ pub fn compile_all(graphs: &[&Graph], options: Options) -> Vec<Program> {
     let lowered: Vec<_> = graphs.iter().map(|g| lower(g, options.fuse, options.arch)).collect();
     let binary = Arc::new(Binary::new(&lowered.iter().map(|l| &l.2).collect::<Vec<_>>()));
     let program = |(index, (graph, plan, module)): (usize, (Graph, Plan, Module))| Program {
+        held: wanted(graphs[index]),
         graph,
         plan,
         module,
@@ -274,7 +293,8 @@ impl Emulated {
                 Place::Arena { .. } if self.options.apart => (m.add(ty.bytes(), vec![]), 0),
                 Place::Arena { offset, .. } => (arena, *offset),
                 Place::Persistent(name) => {
-                    let data = self.tensors.get(&**name).map(|t| t.1.clone()).unwrap_or_default();
+                    let data = self.tensors.get(&**name).map(|t| p.ordered(name, &t.0.shape, &t.1, true));
+                    let data = data.unwrap_or_default();
                     (m.named(name, ty.bytes(), data), 0)
                 }
                 Place::Input(name) => {
@@ -315,7 +335,7 @@ impl Emulated {
         };
         for (name, region) in &m.names {
             if let Some(t) = self.tensors.get_mut(&**name) {
-                t.1 = after[*region].clone();
+                t.1 = p.ordered(name, &t.0.shape, &after[*region], false);
             }
         }
         let mut kept = vec![];
@@ -326,7 +346,11 @@ impl Emulated {
                 kept.push((target.to_string(), ty.clone(), bytes(b, &ty)));
             }
         }
-        for (name, ty, bytes) in kept {
+        for (name, mut ty, bytes) in kept {
+            if p.turned(&name) {
+                ty.shape = to_plain(ty.rank()).into_iter().map(|i| ty.shape[i]).collect();
+            }
+            let bytes = p.ordered(&name, &ty.shape, &bytes, false);
             self.tensors.insert(name, (ty, bytes));
         }
         let result = |(name, n): &(Name, NodeId)| {

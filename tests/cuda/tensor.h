@@ -96,6 +96,12 @@ static void ganc_matrices_turned(unsigned* r, const void* row) { ganc_matrices_o
 template <int BYTES> static void ganc_copy(void* to, const void* from, bool in) {
   shim::Thread* t = shim::cur;
   if (((uintptr_t)to | (uintptr_t)from) & (BYTES - 1)) shim::fail("cp.async of %ld bytes is not aligned", BYTES);
+  if (!in) {
+    // A checker of memory takes the address as read even where no byte of it is.
+    unsigned char bytes[BYTES], unwritten[BYTES];
+    memcpy(bytes, from, BYTES), memset(unwritten, 0xFF, BYTES);
+    if (!memcmp(bytes, unwritten, BYTES)) shim::fail("cp.async of no bytes from where nobody has written");
+  }
   if (t->ncp == t->ccp) {
     t->ccp = t->ccp ? 2 * t->ccp : 16;
     t->cp = (shim::Copy*)realloc((void*)t->cp, t->ccp * sizeof(shim::Copy));
@@ -111,49 +117,57 @@ struct ganc_group {
   float* c;
   unsigned long long a, b;
 };
-template <bool TURNED, class F> static float ganc_described(unsigned long long d, int mn, int k, F value) {
+template <bool TURNED, class T, class F> static float ganc_described(unsigned long long d, int mn, int k, F value) {
   auto field = [=](int at) { return (unsigned)(d >> at & 0x3fff) << 4; };
   if (d >> 62 != 1) shim::fail("a matrix descriptor without 128-byte swizzle");
   unsigned at = field(0);
   if (TURNED)
-    at += mn / 64 * field(16) + mn % 64 * 2 + k / 8 * field(32) + k % 8 * 128;
+    at += mn / 64 * field(16) + mn % 64 * sizeof(T) + k / 8 * field(32) + k % 8 * 128;
   else
-    at += mn / 8 * field(32) + mn % 8 * 128 + k * 2;
+    at += mn / 8 * field(32) + mn % 8 * 128 + k * sizeof(T);
   at ^= (at >> 7 & 7) << 4;
-  unsigned short e;
-  memcpy(&e, shim::blk->dyn + at, 2);
+  T e;
+  memcpy(&e, shim::blk->dyn + at, sizeof e);
   return value(e);
 }
-template <int N, int TURNED_A, int TURNED_B, class F>
-static void ganc_group_mma_halves(float* c, unsigned long long a, unsigned long long b, int kind, F value) {
+template <class T, int N, int TURNED_A, int TURNED_B, class F>
+static void ganc_group_mma(float* c, unsigned long long a, unsigned long long b, int kind, F value) {
+  static_assert(sizeof(T) == 2 || (!TURNED_A && !TURNED_B), "only tiles of 16-bit elements may be turned");
   ganc_group g{c, a, b};
   shim::collective(kind, ~0u, &g, [=](shim::Thread* t, unsigned need) {
     if (need != ~0u) shim::fail("wgmma with lanes missing (live mask %ld)", need);
-    static thread_local float x[16][16], y[16][N];
+    enum { K = 32 / sizeof(T) };
+    static thread_local float x[16][K], y[K][N];
     auto* first = (ganc_group*)t[0].data;
     const int row = t[0].warp % 4 * 16;
     for (int i = 0; i < 16; i++)
-      for (int k = 0; k < 16; k++) x[i][k] = ganc_described<TURNED_A>(first->a, row + i, k, value);
+      for (int k = 0; k < K; k++) x[i][k] = ganc_described<TURNED_A, T>(first->a, row + i, k, value);
     for (int j = 0; j < N; j++)
-      for (int k = 0; k < 16; k++) y[k][j] = ganc_described<TURNED_B>(first->b, j, k, value);
+      for (int k = 0; k < K; k++) y[k][j] = ganc_described<TURNED_B, T>(first->b, j, k, value);
     for (int l = 0; l < 32; l++) {
       auto* m = (ganc_group*)t[l].data;
       if (m->a != first->a || m->b != first->b) shim::fail("wgmma: lane %ld has descriptors of its own", l);
       for (int j = 0; j < N / 8; j++)
         for (int i = 0; i < 4; i++) {
           float& sum = m->c[4 * j + i];
-          for (int k = 0; k < 16; k++) sum += x[ganc_c_row(l, i)][k] * y[k][8 * j + ganc_c_col(l, i)];
+          for (int k = 0; k < K; k++) sum += x[ganc_c_row(l, i)][k] * y[k][8 * j + ganc_c_col(l, i)];
         }
     }
   });
 }
 template <int N, int TURNED_A, int TURNED_B>
 static void ganc_group_mma_bf16(float* c, unsigned long long a, unsigned long long b) {
-  ganc_group_mma_halves<N, TURNED_A, TURNED_B>(c, a, b, 31, [](unsigned short h) { return ganc_from_bf16(h); });
+  auto value = [](unsigned short h) { return ganc_from_bf16(h); };
+  ganc_group_mma<unsigned short, N, TURNED_A, TURNED_B>(c, a, b, 31, value);
 }
 template <int N, int TURNED_A, int TURNED_B>
 static void ganc_group_mma_f16(float* c, unsigned long long a, unsigned long long b) {
-  ganc_group_mma_halves<N, TURNED_A, TURNED_B>(c, a, b, 32, [](unsigned short h) { return ganc_from_f16(h); });
+  auto value = [](unsigned short h) { return ganc_from_f16(h); };
+  ganc_group_mma<unsigned short, N, TURNED_A, TURNED_B>(c, a, b, 32, value);
+}
+template <int N, int TURNED_A, int TURNED_B>
+static void ganc_group_mma_tf32(float* c, unsigned long long a, unsigned long long b) {
+  ganc_group_mma<unsigned, N, TURNED_A, TURNED_B>(c, a, b, 33, [](unsigned w) { return ganc_tf32_value(w); });
 }
 static void ganc_group_begin() {}
 static void ganc_group_commit() {}

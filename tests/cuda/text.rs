@@ -3,12 +3,12 @@
 use ganc::codegen::cuda::{self, Arch, KERNEL, Module};
 use ganc::fuse::{FuseOptions, fuse};
 use ganc::graph::Graph;
-use ganc::passes::layout::layout;
+use ganc::passes::layout::for_new_device;
 use ganc::plan::{Plan, plan};
 
 /// A graph lowered as for a GPU: the graph after layout, its plan, its text.
 pub fn lower(graph: &Graph, fused: bool, arch: Arch) -> (Graph, Plan, Module) {
-    let graph = layout(graph);
+    let graph = for_new_device(graph);
     let p = plan(&graph, fuse(&graph, if fused { FuseOptions::GPU } else { FuseOptions::OFF }), cuda::PLAN);
     p.verify().expect("a sound plan");
     let module = cuda::generate(&graph, &p, arch);

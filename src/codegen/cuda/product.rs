@@ -9,7 +9,8 @@ use super::nest::indices;
 use super::reduce::reduce;
 use super::{Arg, contract};
 use crate::fuse::{Affine, Body, Operand, Product, Reg, Sink};
-use crate::graph::{ContractDims, ConvGeom, Layout, NodeId};
+use crate::graph::op::axes;
+use crate::graph::{ContractDims, ConvGeom, NodeId};
 
 /// A product with its operands as bodies and what follows it.
 pub(super) struct Job<'a> {
@@ -230,18 +231,21 @@ fn dot(sum: &mut Sum, d: &ContractDims, job: &Job, at: &[Expr]) -> Vec<Stmt> {
 
 /// Coordinates of an image tensor.
 fn image(c: &ConvGeom, n: Expr, channel: Expr, spatial: Vec<Expr>) -> Vec<Expr> {
-    match c.layout {
-        Layout::ChannelsFirst => [vec![n, channel], spatial].concat(),
-        Layout::ChannelsLast => [vec![n], spatial, vec![channel]].concat(),
-    }
+    axes(c.layout.images_last(), n, channel, spatial)
 }
 
-/// Sample, channel and position of an image tensor's coordinates.
-fn parts(c: &ConvGeom, at: &[Expr]) -> (Expr, Expr, Vec<Expr>) {
+/// Coordinates of the weights.
+fn kernel(c: &ConvGeom, o: Expr, channel: Expr, taps: &[(Var, Expr, usize)]) -> Vec<Expr> {
+    axes(c.layout.weights_last(), o, channel, taps.iter().map(|t| t.1.clone()).collect())
+}
+
+/// Sample (or output channel), channel and position of coordinates.
+fn parts(channels_last: bool, at: &[Expr]) -> (Expr, Expr, Vec<Expr>) {
     let last = at.len() - 1;
-    match c.layout {
-        Layout::ChannelsFirst => (at[0].clone(), at[1].clone(), at[2..].to_vec()),
-        Layout::ChannelsLast => (at[0].clone(), at[last].clone(), at[1..last].to_vec()),
+    if channels_last {
+        (at[0].clone(), at[last].clone(), at[1..last].to_vec())
+    } else {
+        (at[0].clone(), at[1].clone(), at[2..].to_vec())
     }
 }
 
@@ -257,7 +261,7 @@ fn all(tests: Vec<Expr>) -> Expr {
 }
 
 fn forward(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
-    let (n, o, out) = parts(c, at);
+    let (n, o, out) = parts(c.layout.images_last(), at);
     let (per, each) = (c.c / c.groups, (c.o / c.groups).max(1));
     let (cv, ci, _) = sum.loop_over("c", per);
     let taps: Vec<_> = (0..c.kernel.len()).map(|i| sum.loop_over(&format!("k{i}"), c.kernel[i])).collect();
@@ -272,7 +276,7 @@ fn forward(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
     }
     let channel =
         if c.groups == 1 { ci.clone() } else { o.clone().over(each as i64).times(per as i64).plus(ci.clone()) };
-    let weight = [vec![o, ci], taps.iter().map(|t| t.1.clone()).collect()].concat();
+    let weight = kernel(c, o, ci, &taps);
     let mut add = vec![];
     sum.add(image(c, n, channel, spatial), weight, &mut add);
     inner.push(Stmt::If(all(inside), add, vec![]));
@@ -283,7 +287,7 @@ fn forward(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
 }
 
 fn data_grad(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
-    let (n, channel, x) = parts(c, at);
+    let (n, channel, x) = parts(c.layout.images_last(), at);
     let (per, each) = ((c.c / c.groups).max(1), c.o / c.groups);
     let (ov, oi, _) = sum.loop_over("o", each);
     let taps: Vec<_> = (0..c.kernel.len()).map(|i| sum.loop_over(&format!("k{i}"), c.kernel[i])).collect();
@@ -307,7 +311,7 @@ fn data_grad(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
         _ => (channel.clone().over(per as i64), channel.modulo(per as i64)),
     };
     let o = group.times(each as i64).plus(oi);
-    let weight = [vec![o.clone(), within], taps.iter().map(|t| t.1.clone()).collect()].concat();
+    let weight = kernel(c, o.clone(), within, &taps);
     let mut add = vec![];
     sum.add(image(c, n, o, spatial), weight, &mut add);
     inner.push(Stmt::If(all(inside), add, vec![]));
@@ -319,7 +323,7 @@ fn data_grad(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
 
 fn weight_grad(sum: &mut Sum, c: &ConvGeom, at: &[Expr]) -> Vec<Stmt> {
     let (per, each) = (c.c / c.groups, (c.o / c.groups).max(1));
-    let (o, ci, taps) = (at[0].clone(), at[1].clone(), &at[2..]);
+    let (o, ci, taps) = parts(c.layout.weights_last(), at);
     let (nv, n, _) = sum.loop_over("n", c.n);
     let outs: Vec<_> = (0..c.output.len()).map(|i| sum.loop_over(&format!("y{i}"), c.output[i])).collect();
     let mut inner = vec![];

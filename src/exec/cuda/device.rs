@@ -134,6 +134,8 @@ pub trait Device {
     fn about(&self) -> &About;
     /// Bytes of memory that are free now.
     fn free_bytes(&self) -> Result<u64, CudaError>;
+    /// Most bytes of its memory that [`Device::alloc`] had given at once.
+    fn most_bytes(&self) -> u64;
     /// Memory, aligned to 256 bytes, of any content.
     fn alloc(&self, bytes: usize) -> Result<Address, CudaError>;
     /// Gives memory back; nothing that uses it is still to run.

@@ -29,6 +29,14 @@ fn driver() -> i32 {
     if asked == sys::CUresult::CUDA_SUCCESS { version } else { 0 }
 }
 
+/// Memory that was given.
+#[derive(Default)]
+struct Given {
+    bytes: BTreeMap<Address, u64>,
+    now: u64,
+    most: u64,
+}
+
 /// An open device. Used by the thread that opened it, to which the driver's context belongs.
 pub struct Gpu {
     about: About,
@@ -40,6 +48,7 @@ pub struct Gpu {
     kernels: RefCell<Vec<sys::CUfunction>>,
     events: RefCell<Vec<sys::CUevent>>,
     graphs: RefCell<Vec<sys::CUgraphExec>>,
+    given: RefCell<Given>,
     /// Whether the driver and the device know programmatic dependent launch, in captures too.
     overlaps: bool,
     /// Whether the latest work of the queue of kernels is a kernel.
@@ -82,6 +91,7 @@ impl Gpu {
             kernels: RefCell::default(),
             events: RefCell::default(),
             graphs: RefCell::default(),
+            given: RefCell::default(),
         })
     }
 
@@ -110,9 +120,13 @@ impl Device for Gpu {
         self.ok("cuMemGetInfo", result::mem_get_info()).map(|m| m.0 as u64)
     }
 
+    fn most_bytes(&self) -> u64 {
+        self.given.borrow().most
+    }
+
     fn alloc(&self, bytes: usize) -> Result<Address, CudaError> {
         // SAFETY: the context is this thread's.
-        match unsafe { result::malloc_sync(bytes.max(1)) } {
+        let at = match unsafe { result::malloc_sync(bytes.max(1)) } {
             Err(e) if e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(CudaError::Memory {
                 device: self.about.name.clone(),
                 need: bytes as u64,
@@ -120,10 +134,17 @@ impl Device for Gpu {
                 parts: "one block; another program may have taken what was free".into(),
             }),
             other => self.ok("cuMemAlloc", other),
-        }
+        }?;
+        let mut given = self.given.borrow_mut();
+        given.bytes.insert(at, bytes as u64);
+        given.now += bytes as u64;
+        given.most = given.most.max(given.now);
+        Ok(at)
     }
 
     fn release(&self, at: Address) {
+        let mut given = self.given.borrow_mut();
+        given.now -= given.bytes.remove(&at).unwrap_or(0);
         // SAFETY: `alloc` gave the address, and the caller waited for all that uses it. What cannot be freed is lost.
         let _ = unsafe { result::free_sync(at) };
     }

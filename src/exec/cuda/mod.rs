@@ -34,7 +34,7 @@ use crate::codegen::cuda::{Arch, Module, PLAN};
 use crate::fuse::{self, FuseOptions};
 use crate::graph::rows::Rows;
 use crate::graph::{DType, Graph, HostTensor, Name, Op, Type};
-use crate::passes::{self, layout::layout};
+use crate::passes::{self, layout};
 use crate::plan::{self, Plan, PlanOptions, persistent_name};
 use device::{Address, Device};
 use program::{ALIGN, Layout, Outcome, Places, Stage, Step};
@@ -90,6 +90,8 @@ pub struct CudaExecutor {
     tuning: Tuning,
     names: BTreeMap<String, usize>,
     tensors: Vec<Persistent>,
+    /// Whether the channels of persistent tensors are the last axis in memory, as the first program that had them wanted it.
+    turned: BTreeMap<String, bool>,
     /// Memory that all programs share, and its size.
     workspace: (Address, usize),
     /// Counts changes of addresses that steps hold.
@@ -103,11 +105,17 @@ pub struct CudaExecutor {
     clock: Vec<device::Event>,
 }
 
-/// A graph as it is compiled, and its plan.
-fn planned(graph: &Graph, fuse: bool, simplify: bool, options: PlanOptions) -> Result<(Graph, Plan), ExecError> {
-    // Simplified first: what is never computed needs no layout.
+/// A graph as it is compiled, and its plan. `lay` puts axes into the order in which they are computed; before that the graph
+/// is simplified: what is never computed needs no layout.
+fn planned(
+    graph: &Graph,
+    lay: impl FnOnce(&Graph) -> Graph,
+    fuse: bool,
+    simplify: bool,
+    options: PlanOptions,
+) -> Result<(Graph, Plan), ExecError> {
     let graph = if simplify { passes::run(graph.clone(), &passes::Options::default()) } else { graph.clone() };
-    let graph = layout(&graph);
+    let graph = lay(&graph);
     let clusters = fuse::fuse(&graph, if fuse { FuseOptions::GPU } else { FuseOptions::OFF });
     let plan = plan::plan(&graph, clusters, options);
     if cfg!(debug_assertions) {
@@ -135,7 +143,7 @@ pub struct Outline {
 
 /// Plans a graph for a device of the table and writes its program, as the executor would.
 pub fn outline(graph: &Graph, lower: Lower, device: &roofline::Peaks) -> Result<Outline, ExecError> {
-    let (graph, plan) = planned(graph, true, true, PLAN)?;
+    let (graph, plan) = planned(graph, layout::for_new_device, true, true, PLAN)?;
     let module = lower(&graph, &plan, device.arch, &Tuning::default());
     program::verify(&module, &plan).map_err(ExecError::Bug)?;
     let layout = Layout::new(program::inputs(&graph).1, plan.arena, module.scratch);
@@ -159,6 +167,7 @@ impl CudaExecutor {
             tuning: Tuning::default(),
             names: BTreeMap::new(),
             tensors: vec![],
+            turned: BTreeMap::new(),
             workspace: (0, 0),
             generation: 0,
             inputs: staging::Inputs::default(),
@@ -198,13 +207,37 @@ impl CudaExecutor {
         Ok(self.tensors.len() - 1)
     }
 
+    fn is_turned(&self, name: &str) -> bool {
+        self.turned.get(name) == Some(&true)
+    }
+
+    /// Decides in which order new persistent tensors lie, and puts those that are there into it.
+    fn decide(&mut self, wanted: BTreeMap<String, bool>) -> Result<(), CudaError> {
+        for (name, last) in wanted {
+            if self.turned.contains_key(&name) {
+                continue;
+            }
+            if let Some(t) = self.names.get(&name).map(|&i| &mut self.tensors[i]).filter(|_| last) {
+                if t.set {
+                    let mut bytes = vec![0; t.ty.bytes()];
+                    self.device.read(t.at, &mut bytes)?;
+                    let bytes = layout::reordered(&bytes, &t.ty.shape, t.ty.dtype.bytes(), true);
+                    self.device.write(t.at, &bytes)?;
+                }
+                t.ty.shape = layout::turned(&t.ty.shape);
+            }
+            self.turned.insert(name, last);
+        }
+        Ok(())
+    }
+
     fn plans(&self) -> PlanOptions {
         PlanOptions { share: self.options.share, ..PLAN }
     }
 
     /// Bytes that runs of a graph need, by its plan alone: nothing is compiled, so scratch of its kernels is left out.
     pub fn need(&self, graph: &Graph) -> Result<u64, ExecError> {
-        let (graph, plan) = planned(graph, self.options.fuse, true, self.plans())?;
+        let (graph, plan) = planned(graph, layout::for_new_device, self.options.fuse, true, self.plans())?;
         let layout = Layout::new(program::inputs(&graph).1, plan.arena, 0);
         Ok((plan.persistent + plan.constant + layout.bytes) as u64)
     }
@@ -212,6 +245,11 @@ impl CudaExecutor {
     /// Bytes that are free on the device.
     pub fn free(&self) -> Result<u64, ExecError> {
         Ok(self.device.free_bytes()?)
+    }
+
+    /// Most bytes of the device that it had at once: tensors and data, without what the driver keeps for itself.
+    pub fn most_bytes(&self) -> u64 {
+        self.device.most_bytes()
     }
 
     /// Refuses a program whose memory is not there, with the figures.
@@ -247,7 +285,14 @@ impl CudaExecutor {
         simplify: bool,
         options: PlanOptions,
     ) -> Result<Program, ExecError> {
-        let (graph, plan) = planned(graph, fuse, simplify, options)?;
+        let mut order = Ok(());
+        let lay = |g: &Graph| {
+            order = self.decide(layout::wanted(g));
+            layout::for_device(g, &|name| self.turned.get(name) == Some(&true))
+        };
+        let planned = planned(graph, lay, fuse, simplify, options);
+        order?;
+        let (graph, plan) = planned?;
         let module = (self.lower)(&graph, &plan, self.about().arch, &self.tuning);
         program::verify(&module, &plan).map_err(ExecError::Bug)?;
 
@@ -469,7 +514,11 @@ impl Executor for CudaExecutor {
     }
 
     fn store(&mut self, name: &str, value: &HostTensor) -> Result<(), ExecError> {
-        let ty = value.ty();
+        let mut ty = value.ty();
+        let turned = self.is_turned(name) && ty.rank() >= 3;
+        if turned {
+            ty.shape = layout::turned(&ty.shape);
+        }
         let slot = self.persistent(name, &ty)?;
         let held = &self.tensors[slot].ty;
         if held.shape != ty.shape || !convert::fits(ty.dtype, held.dtype) {
@@ -482,6 +531,9 @@ impl Executor for CudaExecutor {
         let t = &mut self.tensors[slot];
         let mut bytes = vec![0; t.ty.bytes()];
         convert::put(value, t.ty.dtype, &mut bytes);
+        if turned {
+            bytes = layout::reordered(&bytes, &value.shape, t.ty.dtype.bytes(), true);
+        }
         self.device.write(t.at, &bytes)?;
         t.set = true;
         Ok(())
@@ -515,7 +567,12 @@ impl Executor for CudaExecutor {
         let Some(t) = self.names.get(name).map(|&i| &self.tensors[i]).filter(|t| t.set) else { return Ok(None) };
         let mut bytes = vec![0; t.ty.bytes()];
         self.device.read(t.at, &mut bytes)?;
-        Ok(Some(convert::get(&t.ty, &bytes)))
+        let mut ty = t.ty.clone();
+        if self.is_turned(name) {
+            ty.shape = layout::to_plain(ty.rank()).into_iter().map(|i| ty.shape[i]).collect();
+            bytes = layout::reordered(&bytes, &ty.shape, ty.dtype.bytes(), false);
+        }
+        Ok(Some(convert::get(&ty, &bytes)))
     }
 
     fn start(&mut self, p: &mut Program, inputs: &[(&str, &HostTensor)]) -> Result<Pending, ExecError> {

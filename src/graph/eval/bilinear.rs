@@ -1,7 +1,7 @@
 //! Contractions and the convolution triple of the oracle.
 
 use super::{Tensor, gather};
-use crate::graph::op::{ContractDims, ConvGeom, Layout};
+use crate::graph::op::{ContractDims, ConvGeom};
 use crate::graph::ty::strides;
 
 /// `[batch…, free of a…, free of b…]`: both factors are brought to `[batch, free, contracted]` and multiplied.
@@ -56,10 +56,10 @@ pub(super) fn conv(g: &ConvGeom, missing: Missing, p: &[f64], q: &[f64]) -> Vec<
     let taps: usize = g.kernel.iter().product();
     let triples = positions(g);
     // Address of (sample, channel, position): base + position * step.
-    let image = |channels: usize, plane: usize, n: usize, c: usize| match g.layout {
-        Layout::ChannelsFirst => ((n * channels + c) * plane, 1),
-        Layout::ChannelsLast => (n * plane * channels + c, channels),
+    let address = |last: bool, channels: usize, plane: usize, n: usize, c: usize| {
+        if last { (n * plane * channels + c, channels) } else { ((n * channels + c) * plane, 1) }
     };
+    let image = |channels, plane, n, c| address(g.layout.images_last(), channels, plane, n, c);
     let shape = match missing {
         Missing::X => g.x_shape(),
         Missing::W => g.w_shape(),
@@ -72,9 +72,9 @@ pub(super) fn conv(g: &ConvGeom, missing: Missing, p: &[f64], q: &[f64]) -> Vec<
             let (yb, yk) = image(g.o, ys, n, o);
             for c in 0..cg {
                 let (xb, xk) = image(g.c, xs, n, o / og * cg + c);
-                let wb = (o * cg + c) * taps;
+                let (wb, wk) = address(g.layout.weights_last(), cg, taps, o, c);
                 for &(x, w, y) in &triples {
-                    let (x, w, y) = (xb + x * xk, wb + w, yb + y * yk);
+                    let (x, w, y) = (xb + x * xk, wb + w * wk, yb + y * yk);
                     match missing {
                         Missing::X => out[x] += p[w] * q[y],
                         Missing::W => out[w] += p[x] * q[y],

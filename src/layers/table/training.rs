@@ -13,7 +13,7 @@ pub(super) static MODIFIERS: &[Signature] = &[
         "divides weights by their largest singular value (Miyato et al. 2018)"),
     sig!(Modifier "weight_norm" none () "g v / |v| for each output channel (Salimans & Kingma 2016)"),
     sig!(Modifier "equalized" none ("lr": Number, = "1") "N(0, 1) weights, scaled when used (Karras et al. 2018)"),
-    sig!(Modifier "precision" none ("dtype": ArgKind::Enum(PRECISIONS)) "what products of these layers round their operands to; `f32`: nothing"),
+    sig!(Modifier "precision" none ("dtype": ArgKind::Enum(PRECISIONS)) "what products of these layers round their operands to (16 bits: and images that they make); `f32`: nothing"),
     sig!(Modifier "pretrained" none ("path": Str)
         "starts a whole network from the run in this folder, or from a .safetensors file"),
     sig!(Modifier "share" none ("path": Any) "uses the parameters at this path"),

@@ -291,7 +291,7 @@ impl Writer<'_, '_> {
         let same = matches!(&loader.read, Read::Stored { dtype, .. } if *dtype == self.math.dtype());
         // Without tensor cores a tile lies across the sum: what lies along it is turned on the way.
         let copied = same && loader.vector * bytes >= 4 && (self.math != Math::F32 || !loader.along);
-        Access { vector: loader.vector, copied, apart: far.then_some(all) }
+        Access { vector: loader.vector, copied, along: loader.along, apart: far.then_some(all) }
     }
 
     fn loader(&self, what: &str, space: &Space, e: &Element, group: Group) -> Loader {

@@ -13,8 +13,9 @@
 //! - A product with too few tiles for the device cuts its sum into parts, which the last block of a tile adds in order
 //!   (a second kernel where they are many): the same bits in every run. Reductions of the result ([`sums`]) likewise.
 //! - Sums are in f32. f32 operands are multiplied in f32, 16-bit ones by `mma.sync` (m16n8k16), tf32 ones by m16n8k8;
-//!   on Hopper large products of 16-bit operands by `wgmma` (groups of four warps) from swizzled tiles. TMA is not used:
-//!   a convolution's operand is gathered, 16 bytes at a time.
+//!   on Hopper large products on tensor cores by `wgmma` (groups of four warps) from swizzled tiles, which of tf32 must lie
+//!   along the sum: what does not is turned in registers. TMA is not used: a convolution's operand is gathered, 16 bytes at
+//!   a time.
 //! - Which tile suits a product is decided by clocks that were read off an H200 ([`tiles`]), or by what was measured on
 //!   the device at hand ([`tuning`]).
 

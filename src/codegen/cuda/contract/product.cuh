@@ -66,6 +66,11 @@ struct ganc_math_tf32 {
   static GANC_DEVICE void mma(float* c, const unsigned* a, const unsigned* b) { ganc_mma_tf32(c, a, b); }
   // Operands have been rounded where they were made.
   static GANC_DEVICE unsigned word(unsigned v) { return v; }
+  template <int N, int TURNED_A, int TURNED_B>
+  static GANC_DEVICE void group(float* c, unsigned long long a, unsigned long long b) {
+    static_assert(!TURNED_A && !TURNED_B, "tiles of tf32 lie along the sum");
+    ganc_group_mma_tf32<N, TURNED_A, TURNED_B>(c, a, b);
+  }
 };
 struct ganc_math_bf16 {
   typedef ganc_bf16 S;
@@ -96,15 +101,22 @@ struct ganc_shape {
   enum { GROUPS = GROUPS_, SHARES = SHARES_ };
 };
 
+// Rows of 128 bytes of tiles for groups, of LINE elements, whose 16-byte units are swizzled by the number of the row.
+template <class S> struct ganc_lines {
+  enum { LINE = 128 / sizeof(S), UNIT = 16 / sizeof(S) };
+  static GANC_DEVICE int place(int row, int at) { return row * LINE + ((at / UNIT ^ row % 8) * UNIT | at % UNIT); }
+};
+
 // One operand's tiles on their way to shared memory: element (row, k) of a tile is at [k][row] if TURNED, else at
-// [row][k]; for groups in rows of 128 bytes, whose 16-byte units are swizzled by the number of the row. Bytes that stay as they are go by asynchronous copies, others through registers.
+// [row][k]; for groups in swizzled rows of 128 bytes. Bytes that stay as they are go by asynchronous copies, others through
+// registers.
 template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
   typedef typename Math::S S;
   enum {
     V = Operand::V,
     ALONG = Operand::ALONG,
     TURNED = !Math::TENSOR || !ALONG,
-    STRIDE = Shape::GROUPS ? 64 : TURNED ? ROWS + Math::PAD_TURNED : Shape::K + Math::PAD,
+    STRIDE = Shape::GROUPS ? ganc_lines<S>::LINE : TURNED ? ROWS + Math::PAD_TURNED : Shape::K + Math::PAD,
     SIZE = Shape::GROUPS ? ROWS * Shape::K : (TURNED ? Shape::K : ROWS) * STRIDE,
     // Elements from 64 rows of a turned tile for groups to the next 64.
     FAR = Shape::K * 64,
@@ -116,7 +128,7 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
     COPIED = Operand::COPY && V * sizeof(S) >= 4 && ALONG != TURNED
   };
   static_assert(Shape::THREADS % SIDE == 0, "a line of the tile is read by whole threads");
-  static_assert(!Shape::GROUPS || (TURNED ? ROWS % 64 == 0 : Shape::K == 64), "rows of 128 bytes");
+  static_assert(!Shape::GROUPS || (TURNED ? ROWS % 64 == 0 : Shape::K == STRIDE), "rows of 128 bytes");
   Operand from;
   typename Operand::Row rows[ALONG ? COUNT : 1];
   __align__(16) S held[COPIED ? 1 : COUNT * V];
@@ -128,7 +140,7 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
   }
   static GANC_DEVICE int place(int along, int across) {
     if constexpr (Shape::GROUPS)
-      return along / 64 * FAR + across * STRIDE + ((along % 64 / 8 ^ across % 8) * 8 | along % 8);
+      return along / STRIDE * FAR + ganc_lines<S>::place(across, along % STRIDE);
     return ALONG && TURNED ? along * STRIDE + across : across * STRIDE + along;
   }
   // Begins to read the tile whose first k this is.
@@ -164,7 +176,79 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
       });
     }
   }
+  // Where groups multiply: nothing is read before its time, and put in its place at once.
+  GANC_DEVICE void early(int, int) {}
+  GANC_DEVICE void next(S* to, int step, int) {
+    start(to, step * Shape::K);
+    land(to);
+  }
 };
+
+// The same of an operand of 32 bits that lies along its rows, for groups, whose tiles of 32 bits lie along the sum: squares
+// of four by four are turned in registers, to which they come one step before they are put in their place. A warp has 32
+// rows of 16 elements of the sum: lanes read 128 bytes side by side, and write eight units at a time of different banks.
+template <class Operand, class Math, class Shape, int ROWS> struct ganc_turned_tiles {
+  typedef typename Math::S S;
+  enum {
+    TURNED = 0,
+    STRIDE = ganc_lines<S>::LINE,
+    SIZE = ROWS * Shape::K,
+    FAR = 0,
+    SIDE = ROWS / 32,
+    ALL = SIDE * (Shape::K / 16),
+    WARPS = Shape::THREADS / 32,
+    COUNT = (ALL + WARPS - 1) / WARPS
+  };
+  static_assert(sizeof(S) == 4 && Operand::V == 4 && ROWS % 32 == 0 && Shape::K == STRIDE, "squares of rows of 128 bytes");
+  Operand from;
+  typename Operand::Row rows[COUNT];
+  __align__(16) S held[COUNT * 16];
+
+  GANC_DEVICE ganc_turned_tiles(const Operand& o, int row) : from(o) {
+    ganc_each<COUNT>([&](int i) { rows[i] = from.row(row + line(i)); });
+  }
+  // This thread's first row and element of the sum.
+  static GANC_DEVICE int line(int i) {
+    return ((int)(threadIdx.x >> 5) + i * WARPS) % SIDE * 32 + (threadIdx.x >> 3 & 3) * 8 + (threadIdx.x & 1) * 4;
+  }
+  static GANC_DEVICE int first(int i) {
+    return ((int)(threadIdx.x >> 5) + i * WARPS) / SIDE * 16 + (threadIdx.x >> 1 & 3) * 4;
+  }
+  static GANC_DEVICE bool idle(int i) { return ALL % WARPS != 0 && (int)(threadIdx.x >> 5) + i * WARPS >= ALL; }
+  GANC_DEVICE void start(S*, int k) {
+    ganc_each<COUNT>([&](int i) {
+      if (idle(i)) return;
+      ganc_each<4>([&](int j) { from.get(held + (i * 4 + j) * 4, rows[i], from.sum(k + first(i) + j)); });
+    });
+  }
+  GANC_DEVICE void land(S* to) {
+    ganc_each<COUNT>([&](int i) {
+      if (idle(i)) return;
+      ganc_each<4>([&](int j) {
+        const S* const x = held + i * 16 + j;
+        *(float4*)(to + ganc_lines<S>::place(line(i) + j, first(i))) = make_float4(x[0], x[4], x[8], x[12]);
+      });
+    });
+  }
+  GANC_DEVICE void early(int step, int last) {
+    if (step < last) start(nullptr, step * Shape::K);
+  }
+  GANC_DEVICE void next(S* to, int step, int last) {
+    land(to);
+    early(step + 1, last);
+  }
+};
+
+// How an operand's tiles come.
+template <class Operand, class Math, class Shape, int ROWS, bool TURNS> struct ganc_way {
+  typedef ganc_tiles<Operand, Math, Shape, ROWS> Tiles;
+};
+template <class Operand, class Math, class Shape, int ROWS> struct ganc_way<Operand, Math, Shape, ROWS, true> {
+  typedef ganc_turned_tiles<Operand, Math, Shape, ROWS> Tiles;
+};
+template <class Operand, class Math, class Shape, int ROWS>
+using ganc_tiles_of =
+    typename ganc_way<Operand, Math, Shape, ROWS, Shape::GROUPS && sizeof(typename Math::S) == 4 && !Operand::ALONG>::Tiles;
 
 // Begins to read the first AHEAD tiles of both operands, a set of copies each.
 template <class Shape, int AHEAD, class Left, class Right>
@@ -214,7 +298,7 @@ GANC_DEVICE void ganc_stream(Left& left, Right& right, int first, int last, F mu
   __syncthreads();
 }
 
-// The same for groups, whose products go on while the next tiles are asked for: a stage is written again when the products
+// The same for groups (`multiply(stage)`), whose products go on while the next tiles are asked for: a stage is written again when the products
 // before the latest are done with it, which all groups know after a barrier.
 template <class Shape, class Left, class Right, class F>
 GANC_DEVICE void ganc_stream_groups(Left& left, Right& right, int first, int last, F multiply) {
@@ -224,20 +308,20 @@ GANC_DEVICE void ganc_stream_groups(Left& left, Right& right, int first, int las
   enum { SIZE = Left::SIZE + Right::SIZE, AHEAD = Shape::STAGES - 2 };
   static_assert(AHEAD > 0, "a stage for what is read, one for what is multiplied, one that comes");
   ganc_ahead<Shape, AHEAD>(left, right, stages, first, last);
+  left.early(first + AHEAD, last);
+  right.early(first + AHEAD, last);
   int now = 0, next = AHEAD;
 #pragma unroll 1
   for (int i = first; i < last; ++i) {
     ganc_copy_wait<AHEAD - 1>();
     ganc_group_fence();
     __syncthreads();
-    multiply(stages + now * SIZE, stages + now * SIZE + Left::SIZE);
+    multiply(now);
     ganc_group_commit();
     S* const ahead = stages + next * SIZE;
     if (i + AHEAD < last) {
-      left.start(ahead, (i + AHEAD) * Shape::K);
-      right.start(ahead + Left::SIZE, (i + AHEAD) * Shape::K);
-      left.land(ahead);
-      right.land(ahead + Left::SIZE);
+      left.next(ahead, i + AHEAD, last);
+      right.next(ahead + Left::SIZE, i + AHEAD, last);
     }
     ganc_copy_commit();
     ganc_group_wait<1>();
@@ -290,27 +374,32 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
   typedef typename Math::S S;
   extern __shared__ __align__(1024) unsigned char ganc_shared[];
   float* const tile = (float*)ganc_shared;
-  typedef ganc_tiles<A, Math, Shape, Shape::M> Left;
-  typedef ganc_tiles<B, Math, Shape, Shape::N> Right;
+  typedef ganc_tiles_of<A, Math, Shape, Shape::M> Left;
+  typedef ganc_tiles_of<B, Math, Shape, Shape::N> Right;
   Left left(a, row);
   Right right(b, col);
   if constexpr (Shape::GROUPS) {
-    enum { ROWS = Shape::OWN_M / 64, ACROSS = Shape::N / Shape::OWN_N };
-    const int group = threadIdx.x >> 7, warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
+    enum { ROWS = Shape::OWN_M / 64, ACROSS = Shape::N / Shape::OWN_N, LINE = ganc_lines<S>::LINE };
+    // Where a warp's tiles lie is the same for its lanes; told so, the compiler works it out once.
+    const int group = __shfl_sync(0xffffffffu, (int)threadIdx.x >> 7, 0), warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
     const int m = group / ACROSS * Shape::OWN_M, n = group % ACROSS * Shape::OWN_N;
     float c[ROWS][Shape::OWN_N / 2] = {};
-    ganc_stream_groups<Shape>(left, right, first, last, [&](const S* l, const S* r) {
+    // Descriptors count in units of 16 bytes.
+    enum { UNIT = ganc_lines<S>::UNIT, STAGE = (Left::SIZE + Right::SIZE) / UNIT };
+    const S* const l = (const S*)ganc_shared + (Left::TURNED ? m / 64 * Left::FAR : m * LINE);
+    const S* const r = (const S*)ganc_shared + Left::SIZE + (Right::TURNED ? n / 64 * Right::FAR : n * LINE);
+    const unsigned long long a = ganc_lies(l, 1024, Left::TURNED ? 2 * Left::FAR : 0);
+    const unsigned long long b = ganc_lies(r, 1024, Right::TURNED ? 2 * Right::FAR : 0);
+    ganc_stream_groups<Shape>(left, right, first, last, [&](int stage) {
+      const int at = stage * STAGE;
       ganc_group_begin();
 #pragma unroll
-      for (int k = 0; k < Shape::K; k += 16) {
-        const S* const y = Right::TURNED ? r + n / 64 * Right::FAR + k * 64 : r + n * 64 + k;
-        const unsigned long long b = ganc_lies(y, 1024, Right::TURNED ? 2 * Right::FAR : 0);
+      for (int k = 0; k < Shape::K; k += LINE / 4) {
 #pragma unroll
-        for (int i = 0; i < ROWS; ++i) {
-          const S* const x = Left::TURNED ? l + (m / 64 + i) * Left::FAR + k * 64 : l + (m + i * 64) * 64 + k;
-          const unsigned long long a = ganc_lies(x, 1024, Left::TURNED ? 2 * Left::FAR : 0);
-          Math::template group<Shape::OWN_N, Left::TURNED, Right::TURNED>(c[i], a, b);
-        }
+        for (int i = 0; i < ROWS; ++i)
+          Math::template group<Shape::OWN_N, Left::TURNED, Right::TURNED>(
+              c[i], a + (at + (Left::TURNED ? i * Left::FAR + k * 64 : i * 64 * LINE + k) / UNIT),
+              b + (at + (Right::TURNED ? k * 64 : k) / UNIT));
       }
     });
 #pragma unroll
@@ -394,19 +483,22 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
   __syncthreads();
 }
 
-// A matrix as it lies in memory, as an operand.
+// A matrix as it lies in memory, as an operand. What is out of its extents has an address in the last row or column: the
+// block's own, where the matrix is what other blocks of the launch are still writing.
 template <class T_, int V_, int ALONG_, int COPY_> struct ganc_matrix {
   typedef T_ T;
-  enum { V = V_, ALONG = ALONG_, COPY = COPY_ };
+  enum { V = V_, ALONG = ALONG_, COPY = COPY_, ROWS = ALONG ? 1 : V };
   struct Row { bool in; int at; };
   typedef Row Sum;
   const T* from;
   int rows, row_step, sums, sum_step;
-  GANC_DEVICE Row row(int n) const { return {n < rows, n * (V > 1 && !ALONG ? 1 : row_step)}; }
-  GANC_DEVICE Sum sum(int n) const { return {n < sums, n * (V > 1 && ALONG ? 1 : sum_step)}; }
+  GANC_DEVICE Row row(int n) const {
+    return {n < rows, (n < rows ? n : (rows - 1) / ROWS * ROWS) * (V > 1 && !ALONG ? 1 : row_step)};
+  }
+  GANC_DEVICE Sum sum(int n) const { return {n < sums, n < sums ? n * (V > 1 && ALONG ? 1 : sum_step) : 0}; }
   GANC_DEVICE const T* address(const Row& r, const Sum& s, bool& in) const {
     in = r.in && s.in;
-    return from + (in ? r.at + s.at : 0);
+    return from + (r.at + s.at);
   }
   template <class S> GANC_DEVICE void get(S* to, const Row& r, const Sum& s) const {
     bool in;

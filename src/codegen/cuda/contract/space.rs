@@ -6,7 +6,8 @@
 //! coordinates that a block looks up.
 
 use crate::fuse::{Affine, Guard, Operand, Product};
-use crate::graph::{ContractDims, ConvGeom, Layout};
+use crate::graph::op::axes;
+use crate::graph::{ContractDims, ConvGeom};
 
 /// Where a block's coordinate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,10 +217,12 @@ fn dot<'a>(d: &ContractDims, lhs: &'a Operand, rhs: &'a Operand) -> Problem<'a> 
 
 /// An image's axes from sample, positions and channel.
 fn image(c: &ConvGeom, sample: Affine, at: Vec<Affine>, channel: Affine) -> Vec<Affine> {
-    match c.layout {
-        Layout::ChannelsFirst => [vec![sample, channel], at].concat(),
-        Layout::ChannelsLast => [vec![sample], at, vec![channel]].concat(),
-    }
+    axes(c.layout.images_last(), sample, channel, at)
+}
+
+/// Weights' axes from output channel, input channel and taps.
+fn kernel(c: &ConvGeom, out: Affine, channel: Affine, taps: Vec<Affine>) -> Vec<Affine> {
+    axes(c.layout.weights_last(), out, channel, taps)
 }
 
 fn forward<'a>(c: &ConvGeom, x: &'a Operand, w: &'a Operand) -> Problem<'a> {
@@ -244,7 +247,7 @@ fn forward<'a>(c: &ConvGeom, x: &'a Operand, w: &'a Operand) -> Problem<'a> {
     let out = space.axis(Group::Cols, 0).plus(group, og as i64);
     let sample = space.axis(Group::Rows, 0);
     let pixels = (0..dims).map(|i| space.axis(Group::Rows, 1 + i)).collect();
-    let weight = [vec![out.clone(), channel.clone()], taps].concat();
+    let weight = kernel(c, out.clone(), channel.clone(), taps);
     Problem {
         left: Element { operand: x, coords: image(c, sample.clone(), at, channel.plus(group, cg as i64)), guards },
         right: Element { operand: w, coords: weight, guards: vec![] },
@@ -321,7 +324,7 @@ fn few_channels<'a>(c: &ConvGeom, g: &'a Operand, w: &'a Operand) -> Problem<'a>
     let out = space.axis(Group::Sum, dims).plus(group, og as i64);
     let channel = space.axis(Group::Cols, dims);
     let sample = space.axis(Group::Rows, 0);
-    let weight = [vec![out.clone(), channel.clone()], taps].concat();
+    let weight = kernel(c, out.clone(), channel.clone(), taps);
     Problem {
         left: Element { operand: g, coords: image(c, sample.clone(), at, out), guards },
         right: Element { operand: w, coords: weight, guards: weight_guards },
@@ -369,7 +372,7 @@ fn data_grad<'a>(c: &ConvGeom, g: &'a Operand, w: &'a Operand) -> Problem<'a> {
     let out = space.axis(Group::Sum, dims).plus(group, og as i64);
     let channel = space.axis(Group::Cols, 0);
     let sample = space.axis(Group::Rows, 0);
-    let weight = [vec![out.clone(), channel.clone()], taps].concat();
+    let weight = kernel(c, out.clone(), channel.clone(), taps);
     Problem {
         left: Element { operand: g, coords: image(c, sample.clone(), at, out), guards },
         right: Element { operand: w, coords: weight, guards: weight_guards },
@@ -401,7 +404,7 @@ fn weight_grad<'a>(c: &ConvGeom, x: &'a Operand, g: &'a Operand) -> Problem<'a> 
     let out = space.axis(Group::Rows, 0).plus(group, og as i64);
     let sample = space.axis(Group::Sum, 0);
     let pixels = (0..dims).map(|i| space.axis(Group::Sum, 1 + i)).collect();
-    let result = [vec![out.clone(), channel.clone()], taps].concat();
+    let result = kernel(c, out.clone(), channel.clone(), taps);
     Problem {
         left: Element { operand: g, coords: image(c, sample.clone(), pixels, out), guards: vec![] },
         right: Element { operand: x, coords: image(c, sample, at, channel.plus(group, cg as i64)), guards },

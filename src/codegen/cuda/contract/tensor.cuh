@@ -47,32 +47,29 @@ template <int GROUPS> GANC_DEVICE void ganc_copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS) : "memory");
 }
 // Products of a group of 128 threads (sm_90a), from tiles in shared memory that lie in 128-byte rows, their 16-byte units
-// swizzled. c += a b for a 64x16 and a 16xN matrix; a lane holds of each 64x8 of c what it holds of an mma's sum, a warp
-// its 16 rows. A tile that is TURNED lies along its rows or columns, else along the sum. In the order of their issue,
-// done after a wait (PTX manual, "Asynchronous warpgroup level matrix instructions").
+// swizzled. c += a b for a 64xK and a KxN matrix, K elements being 32 bytes; a lane holds of each 64x8 of c what it holds
+// of an mma's sum, a warp its 16 rows. A tile that is TURNED lies along its rows or columns, else along the sum, as tiles
+// of tf32 must. In the order of their issue, done after a wait (PTX manual, "Asynchronous warpgroup level matrix
+// instructions").
 #define GANC_4(i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
 #define GANC_16(i) GANC_4(i), GANC_4(i + 4), GANC_4(i + 8), GANC_4(i + 12)
 #define GANC_32(i) GANC_16(i), GANC_16(i + 16)
 #define GANC_64(i) GANC_32(i), GANC_32(i + 32)
-#define GANC_128(i) GANC_64(i), GANC_64(i + 64)
-#define GANC_GROUP_MMA(NAME, TYPE)                                                                                     \
+#define GANC_GROUP_MMA(NAME, K, TYPE, TURNS_64, TURNS_128)                                                             \
 template <int N, int TURNED_A, int TURNED_B>                                                                           \
 GANC_DEVICE void NAME(float* c, unsigned long long a, unsigned long long b) {                                          \
   if constexpr (N == 64)                                                                                               \
     asm volatile("{.reg .pred p; setp.ne.b32 p,%34,0; "                                                                \
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31},%32,%33,p,1,1,%35,%36;}" \
+                 "wgmma.mma_async.sync.aligned.m64n64k" K ".f32." TYPE "." TYPE " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31},%32,%33,p,1,1" TURNS_64 ";}" \
                  : GANC_32(0) : "l"(a), "l"(b), "r"(1), "n"(TURNED_A), "n"(TURNED_B));                                 \
   if constexpr (N == 128)                                                                                              \
     asm volatile("{.reg .pred p; setp.ne.b32 p,%66,0; "                                                                \
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},%64,%65,p,1,1,%67,%68;}" \
+                 "wgmma.mma_async.sync.aligned.m64n128k" K ".f32." TYPE "." TYPE " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},%64,%65,p,1,1" TURNS_128 ";}" \
                  : GANC_64(0) : "l"(a), "l"(b), "r"(1), "n"(TURNED_A), "n"(TURNED_B));                                 \
-  if constexpr (N == 256)                                                                                              \
-    asm volatile("{.reg .pred p; setp.ne.b32 p,%130,0; "                                                               \
-                 "wgmma.mma_async.sync.aligned.m64n256k16.f32." TYPE "." TYPE " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127},%128,%129,p,1,1,%131,%132;}" \
-                 : GANC_128(0) : "l"(a), "l"(b), "r"(1), "n"(TURNED_A), "n"(TURNED_B));                                \
 }
-GANC_GROUP_MMA(ganc_group_mma_bf16, "bf16")
-GANC_GROUP_MMA(ganc_group_mma_f16, "f16")
+GANC_GROUP_MMA(ganc_group_mma_bf16, "16", "bf16", ",%35,%36", ",%67,%68")
+GANC_GROUP_MMA(ganc_group_mma_f16, "16", "f16", ",%35,%36", ",%67,%68")
+GANC_GROUP_MMA(ganc_group_mma_tf32, "8", "tf32", "", "")
 // Registers of sums are ready for products that follow.
 GANC_DEVICE void ganc_group_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 // Closes a set of products.

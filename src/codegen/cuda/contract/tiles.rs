@@ -71,8 +71,12 @@ impl Math {
             Math::Tf32 => TF32.to_vec(),
             Math::Bf16 | Math::F16 => HALF.to_vec(),
         };
-        if arch == Arch::Sm90a && matches!(self, Math::Bf16 | Math::F16) {
-            tiles.extend(GROUPS);
+        if arch == Arch::Sm90a {
+            match self {
+                Math::F32 => {}
+                Math::Tf32 => tiles.extend(GROUPS_TF32),
+                Math::Bf16 | Math::F16 => tiles.extend(GROUPS),
+            }
         }
         tiles
     }
@@ -168,10 +172,32 @@ const fn groups([m, n]: [usize; 2], own: [usize; 2], threads: usize, least: usiz
 /// 16-bit operands on tensor cores, by groups of four warps.
 const GROUPS: [Tile; 5] = [
     groups([256, 128], [128, 128], 256, 1, 39),
-    groups([128, 128], [64, 128], 256, 1, 36),
+    Tile { stages: 6, ..groups([128, 128], [64, 128], 256, 1, 36) },
     groups([64, 128], [64, 128], 128, 2, 34),
     groups([128, 64], [64, 64], 256, 2, 28),
     groups([64, 64], [64, 64], 128, 3, 21),
+];
+
+const fn groups_tf32(
+    [m, n]: [usize; 2],
+    own: [usize; 2],
+    threads: usize,
+    stages: usize,
+    least: usize,
+    pace: usize,
+) -> Tile {
+    Tile { k: 32, stages, ..groups([m, n], own, threads, least, pace) }
+}
+
+/// tf32 by groups of four warps.
+const GROUPS_TF32: [Tile; 7] = [
+    groups_tf32([256, 128], [128, 128], 256, 4, 1, 39),
+    groups_tf32([128, 128], [64, 128], 256, 6, 1, 36),
+    groups_tf32([128, 128], [64, 128], 256, 3, 2, 36),
+    groups_tf32([64, 128], [64, 128], 128, 4, 2, 34),
+    groups_tf32([128, 64], [64, 64], 256, 4, 2, 28),
+    groups_tf32([64, 64], [64, 64], 128, 4, 3, 21),
+    groups_tf32([64, 64], [64, 64], 128, 3, 4, 21),
 ];
 
 /// For chains of rows, whose blocks have whole rows: few of them, so that many blocks are at work.
@@ -273,6 +299,8 @@ const GROUP_STEP: usize = 750;
 /// (seen on an H200: 130 to 310).
 const COPY: usize = 16;
 const FETCH: usize = 150;
+/// The same where elements are turned in registers.
+const TURN: usize = 60;
 
 /// Single elements read by all tiles, a sector of memory each, that take longer than a kernel that packs them.
 const WORTH: usize = 1 << 18;
@@ -334,6 +362,8 @@ pub struct Access {
     pub vector: usize,
     /// Whether the bytes can stay as they are: asynchronous copies for tensor cores, else through registers.
     pub copied: bool,
+    /// Whether neighbours lie along the sum, else along rows or columns.
+    pub along: bool,
     /// Elements, if they lie far apart and a kernel before can lay them out for the product; else none.
     pub apart: Option<usize>,
 }
@@ -345,10 +375,26 @@ impl Access {
     }
 
     /// Clocks of a thread for its share of a step's elements.
-    fn clocks(&self, math: Math, elements: usize, threads: usize, reads: usize) -> usize {
+    fn clocks(&self, math: Math, tile: &Tile, elements: usize, reads: usize) -> usize {
         let widest = 16 / math.dtype().bytes();
         let (vector, copied) = if self.packed(reads) { (widest, true) } else { (self.vector, self.copied) };
-        elements * if copied { COPY } else { FETCH } / (vector * threads)
+        let each = match copied {
+            true if self.turned(math, tile, reads) => TURN,
+            true => COPY,
+            false => FETCH,
+        };
+        elements * each / (vector * tile.threads)
+    }
+
+    /// Whether elements are turned in registers: groups want tiles of 32 bits along the sum.
+    fn turned(&self, math: Math, tile: &Tile, reads: usize) -> bool {
+        tile.groups && math == Math::Tf32 && !self.along && !self.packed(reads)
+    }
+
+    /// Whether groups can have it: what goes through registers leaves none for sums of so many elements, and is what
+    /// such a product waits for; only squares are turned there.
+    fn suits_groups(&self, math: Math, tile: &Tile, reads: usize) -> bool {
+        self.packed(reads) || self.copied && (!self.turned(math, tile, reads) || self.vector == 4)
     }
 }
 
@@ -385,13 +431,12 @@ fn choices_of(
         let steps = size.k.div_ceil(tile.k).max(1);
         let step = tile.m * tile.n * tile.k * 100 / (math.rate(arch) * tile.pace);
         let [down, across] = [size.m.div_ceil(tile.m), size.n.div_ceil(tile.n)];
-        // What goes through registers leaves none for sums of so many elements, and is what such a product waits for.
-        let copies = |a: &Access, reads| a.copied || a.packed(reads);
-        if tile.groups && !(copies(&access[0], across) && copies(&access[1], down)) {
+        let suits = |a: &Access, reads| a.suits_groups(math, &tile, reads);
+        if tile.groups && !(suits(&access[0], across) && suits(&access[1], down)) {
             continue;
         }
-        let reads = access[0].clocks(math, tile.m * tile.k, tile.threads, across)
-            + access[1].clocks(math, tile.n * tile.k, tile.threads, down);
+        let reads = access[0].clocks(math, &tile, tile.m * tile.k, across)
+            + access[1].clocks(math, &tile, tile.n * tile.k, down);
         let least = reads + if tile.groups { GROUP_STEP } else { STEP };
         let ends = ENDS + 8 * tile.m * tile.n / tile.threads;
         let gathered = |parts: usize| tiles <= TILES && parts * tile.m * tile.n <= MOST_PARTS;
@@ -425,7 +470,7 @@ mod tests {
 
     /// Neighbours side by side, as wide as accesses are.
     fn dense(math: Math) -> [Access; 2] {
-        [Access { vector: 16 / math.dtype().bytes(), copied: true, apart: None }; 2]
+        [Access { vector: 16 / math.dtype().bytes(), copied: true, along: true, apart: None }; 2]
     }
 
     const ALL: [Math; 4] = [Math::F32, Math::Tf32, Math::Bf16, Math::F16];
@@ -454,7 +499,9 @@ mod tests {
                 assert_eq!(parts * t.shares * threads, t.threads, "{t:?}");
                 assert!(t.shares == 1 || (math == Math::F32 && t.k % t.shares == 0), "{t:?}");
                 let (unit, step) = if t.groups {
-                    (64, 64)
+                    // Rows of 128 bytes.
+                    assert_eq!(t.k * math.dtype().bytes(), 128, "{t:?}");
+                    (64, t.k)
                 } else if math == Math::F32 {
                     (4, 1)
                 } else {
@@ -496,7 +543,7 @@ mod tests {
         assert_eq!(few(65536, 128, 1152).tile.shares, 1);
         assert_eq!(few(4096, 1024, 1024).tile.shares, 1);
         // Elements that come one by one: no tile with columns that nobody needs (a first layer's weight gradient).
-        let one = Access { vector: 1, copied: false, apart: None };
+        let one = Access { vector: 1, copied: false, along: false, apart: None };
         let size = Size { blocks: 1, m: 64, n: 48, k: 131_072 };
         let wide = dense(Math::Bf16)[0];
         assert!(choose(Math::Bf16, Arch::Sm90a, size, true, [wide, one]).tile.n <= 16);

@@ -21,7 +21,7 @@ pub struct Shape {
 }
 
 /// As in `bf16 1 x 512 x 128 x 1152, 8 copied, 1`: kind, products, rows, columns, sum; elements of an access of each
-/// operand, and whether its bytes stay as they are, or how many lie apart.
+/// operand, whether they lie across the sum, and whether its bytes stay as they are, or how many lie apart.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Size { blocks, m, n, k } = self.size;
@@ -29,6 +29,9 @@ impl fmt::Display for Shape {
         write!(f, "{math} {blocks} x {m} x {n} x {k}")?;
         for a in &self.access {
             write!(f, ", {}", a.vector)?;
+            if !a.along {
+                write!(f, " across")?;
+            }
             if a.copied {
                 write!(f, " copied")?;
             }
@@ -251,8 +254,8 @@ mod tests {
     use super::*;
 
     fn shape(m: usize, n: usize, k: usize) -> Shape {
-        let access =
-            [Access { vector: 8, copied: true, apart: None }, Access { vector: 1, copied: false, apart: Some(9) }];
+        let one = Access { vector: 1, copied: false, along: false, apart: Some(9) };
+        let access = [Access { vector: 8, copied: true, along: true, apart: None }, one];
         Shape { math: Math::Bf16, size: Size { blocks: 1, m, n, k }, access }
     }
 
