@@ -10,7 +10,7 @@ use ganc::exec::Executor;
 use ganc::exec::cpu::{CpuExecutor, CpuOptions};
 use ganc::exec::cuda::{CudaExecutor, CudaOptions};
 use ganc::graph::eval::{Env, eval_outputs};
-use ganc::graph::{Graph, HostTensor, Type};
+use ganc::graph::{ConvGeom, Graph, HostTensor, Layout, Type};
 use ganc::train::folder::{FORMAT, RunFolder, RunRecord};
 use ganc::train::{Summary, Trainer, Ui, checkpoint};
 use std::path::Path;
@@ -173,6 +173,80 @@ fn persistent_tensors_change_all_at_once() {
             );
         }
         assert!(exec.fetch("nobody").unwrap().is_none());
+    }
+}
+
+/// Weights of convolutions lie channels last on a device, whether they came before or after the program that wants them so;
+/// nobody outside sees it. Extents are all the same: their order cannot be told from the shape.
+#[test]
+fn weights_go_in_and_come_out_as_they_are_in_the_language() {
+    let geometry = ConvGeom {
+        n: 3,
+        c: 3,
+        o: 3,
+        groups: 1,
+        input: vec![5; 2],
+        kernel: vec![3; 2],
+        output: vec![5; 2],
+        stride: vec![1; 2],
+        pad: vec![1; 2],
+        dilation: vec![1; 2],
+        layout: Layout::ChannelsFirst,
+    };
+    let mut g = Graph::new();
+    let (x, w) = (g.input("x", Type::f32(geometry.x_shape())), g.param("w", &geometry.w_shape()));
+    let y = g.conv_fwd(x, w, geometry.clone().into());
+    let d = g.conv_weight_grad(x, y, geometry.clone().into());
+    let step = g.scale(d, -0.01);
+    let next = g.add(w, step);
+    g.output("y", y);
+    g.output("param:w", next);
+    // A program that only looks at them takes them as they lie.
+    let mut look = Graph::new();
+    let w = look.param("w", &geometry.w_shape());
+    let (sum, flat) = (look.sum(w, &[1]), look.reshape(w, &[9, 9]));
+    look.output("sum", sum);
+    look.output("flat", flat);
+
+    let values = |n: usize, by: f32| (0..n).map(|i| ((i * 7 + 3) % 11) as f32 * by - 0.4).collect::<Vec<_>>();
+    let x = HostTensor::f32(geometry.x_shape(), values(225, 0.1));
+    let start = HostTensor::f32(geometry.w_shape(), values(81, 0.05));
+    let mut ends = vec![];
+    for early in [true, false] {
+        let mut exec = executor(&Fake::new(PLENTY), CudaOptions::default());
+        if early {
+            exec.store("w", &start).unwrap();
+        }
+        let mut p = exec.compile(&g).unwrap();
+        if early {
+            assert_eq!(exec.fetch("w").unwrap(), Some(start.clone()), "it was turned where it lay");
+        } else {
+            exec.store("w", &start).unwrap();
+        }
+        let mut q = exec.compile(&look).unwrap();
+        let mut all = vec![];
+        for _ in 0..2 {
+            all.extend(exec.run(&mut p, &[("x", &x)]).unwrap());
+            all.extend(exec.run(&mut q, &[]).unwrap());
+        }
+        all.push(("w".into(), exec.fetch("w").unwrap().unwrap()));
+        ends.push(all);
+    }
+    let mut cpu = CpuExecutor::new(CpuOptions::default());
+    cpu.store("w", &start).unwrap();
+    let (mut p, mut q) = (cpu.compile(&g).unwrap(), cpu.compile(&look).unwrap());
+    let mut want = vec![];
+    for _ in 0..2 {
+        want.extend(cpu.run(&mut p, &[("x", &x)]).unwrap());
+        want.extend(cpu.run(&mut q, &[]).unwrap());
+    }
+    want.push(("w".into(), cpu.fetch("w").unwrap().unwrap()));
+    assert_eq!(ends[0], ends[1]);
+    for ((name, got), (_, want)) in ends[0].iter().zip(&want) {
+        assert_eq!(got.shape, want.shape, "{name}");
+        for (g, w) in got.to_f64().iter().zip(want.to_f64()) {
+            assert!((g - w).abs() < 1e-4, "{name}: {g}, not {w}");
+        }
     }
 }
 

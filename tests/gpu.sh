@@ -17,6 +17,7 @@
 #   DEVICE      which device             (default: cuda:0)
 #   PARTS       which parts              (default: cold tests train sanitizer bench peers profile; and tune)
 #   WORKLOADS   which workloads          (default: all six)
+#   MODES       of PyTorch               (default: graph eager compile,cgraph)
 #   LIMIT_S     seconds in all           (default: 540)
 #   CORES       checks at once           (default: the cores)
 #   WORK        runs, checkpoints and caches, which nobody needs later (default: FOLDER/work)
@@ -33,6 +34,7 @@ python=${PYTHON:-python3}
 device=${DEVICE:-cuda:0}
 parts=${PARTS:-cold tests train sanitizer bench peers profile}
 workloads=${WORKLOADS:-ring_mlp dcgan28 dcgan64 wgan_gp32 sngan32 unrolled_ring}
+modes_of_peers=${MODES:-graph eager compile,cgraph}
 precisions="f32 tf32 bf16"
 limit_s=${LIMIT_S:-540}
 cores=${CORES:-$(nproc)}
@@ -206,7 +208,7 @@ if has bench; then
     job fill "$w f32 apart" 90 env GANC_CUDA_SHARED=0 "$ganc" bench "tests/bench/$w.gan" --precision f32 --device "$device" --json --repeat 1 --warmup 1
   done
 fi
-if [ -n "$torch" ]; then
+if [ -n "$torch" ] && grep -q compile <<<"$modes_of_peers"; then
   for p in $precisions; do
     for w in $usable; do
       job fill "$w $p compile" 240 env TORCHINDUCTOR_COMPILE_THREADS=2 "$python" tests/bench/torch_gan.py --workload "$w" --mode compile \
@@ -262,7 +264,7 @@ for w in $usable; do
   fi
   if [ -n "$torch" ]; then
     # The strongest mode that needs no compiling first, in all precisions: what is slower may no longer fit.
-    for modes in graph eager compile,cgraph; do
+    for modes in $modes_of_peers; do
       check peers "$w $modes" 150 "$python" tests/bench/torch_gan.py --workload "$w" --mode "$modes" --dtype "${precisions// /,}" \
         --device cuda --repeat 7 --warmup 8 --steps "$n"
       # What was timed before it was stopped counts.

@@ -126,4 +126,35 @@ mod tests {
         output "z" %12
         "#);
     }
+
+    #[test]
+    fn images_are_rounded_too_and_weight_gradients_are_not() {
+        let text = r#"
+            %0: f32[2,3,4,4] = input "x"
+            %1: f32[5,3,3,3] = param "w"
+            %2: f32[2,5,4,4] = conv_fwd %0, %1 pad=[1,1]
+            %3: f32[5,3,3,3] = conv_weight_grad %0, %2 pad=[1,1]
+            output "y" %2
+            output "d" %3
+            "#;
+        let g = parse(text).unwrap();
+        let halves = precision(&g, &|_| Some(Rounded::Bf16));
+        assert_verified(&halves, "precision");
+        insta::assert_snapshot!(print(&halves), @r#"
+        %0: f32[2,3,4,4] = input "x"
+        %1: f32[5,3,3,3] = param "w"
+        %2: bf16[2,3,4,4] = cast %0
+        %3: bf16[5,3,3,3] = cast %1
+        %4: f32[2,5,4,4] = conv_fwd %2, %3 pad=[1,1]
+        %5: bf16[2,5,4,4] = cast %4
+        %6: f32[2,5,4,4] = cast %5
+        %7: bf16[2,5,4,4] = cast %6
+        %8: f32[5,3,3,3] = conv_weight_grad %2, %7 pad=[1,1]
+        output "y" %6
+        output "d" %8
+        "#);
+        // tf32 rounds operands only.
+        let tf32 = precision(&g, &|_| Some(Rounded::Tf32));
+        assert!(!print(&tf32).contains("cast"));
+    }
 }

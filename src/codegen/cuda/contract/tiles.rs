@@ -143,8 +143,10 @@ const SIMT: [Tile; 14] = [
 ];
 
 /// tf32 on tensor cores.
-const TF32: [Tile; 7] = [
+const TF32: [Tile; 9] = [
     tile([128, 128, 16], [64, 64], 128, 4, 1, 26),
+    tile([128, 128, 32], [64, 64], 128, 3, 1, 27),
+    tile([256, 128, 16], [64, 64], 256, 4, 1, 25),
     tile([128, 64, 16], [32, 32], 256, 4, 1, 22),
     tile([64, 128, 16], [32, 32], 256, 4, 1, 22),
     tile([64, 64, 16], [32, 32], 128, 4, 2, 16),
@@ -299,8 +301,8 @@ const GROUP_STEP: usize = 750;
 /// (seen on an H200: 130 to 310).
 const COPY: usize = 16;
 const FETCH: usize = 150;
-/// The same where elements are turned in registers.
-const TURN: usize = 60;
+/// The same where elements are turned in registers, as seen on an H100: a step waits for its loads.
+const TURN: usize = 400;
 
 /// Single elements read by all tiles, a sector of memory each, that take longer than a kernel that packs them.
 const WORTH: usize = 1 << 18;
