@@ -313,7 +313,7 @@ fn tf32_products_of_groups_of_warps() {
         let mut seen: Vec<Tile> = vec![];
         for (choice, _) in ways.iter().filter(|w| w.0.tile.groups) {
             // Of the parts of every second tile the most, of the others none.
-            let parts = (seen.len() + i) % 2 == 0;
+            let parts = (seen.len() + i).is_multiple_of(2);
             if seen.contains(&choice.tile) || parts != (choice.parts > 1) {
                 continue;
             }

@@ -9,13 +9,22 @@ use super::cache::Cache;
 use super::error::CudaError;
 use super::nvrtc::{Nvrtc, options};
 use crate::codegen::cuda::KERNEL;
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Kernels of a part at most: what stands before them is read again for each part, which takes as long as a small
-/// kernel.
-const KERNELS: usize = 8;
+/// Kernels of a part at most: what stands before them is read again for each part, and each part is loaded by itself.
+const KERNELS: usize = 16;
+
+/// Bytes of kernels that a part has room for, beside its first one: one long kernel, or some small ones.
+const FULL: usize = 16_000;
+
+/// Bytes of text that the template of a product is worth, inlined for the operands of one kernel; and a product of two
+/// matrices, which is compiled apart, once for each pair of types (seen with NVRTC 13.0: time goes along with what they
+/// add up to, with a correlation of 0.7 to 0.97).
+const PRODUCT: usize = 12_000;
+const MATRICES: usize = 3_000;
 
 /// Stack of a thread that compiles; the compiler was written for that of a main thread.
 const STACK: usize = 16 << 20;
@@ -32,17 +41,33 @@ pub struct Chunk {
     pub kernels: Vec<String>,
 }
 
-/// The parts of a text. Long kernels, which compile slowly, are dealt out first, so that parts take about as long as
-/// each other.
+/// What a kernel takes to compile, in bytes of text.
+fn weight(kernel: &str) -> usize {
+    let inlined = if kernel.contains("ganc_multiply<") { PRODUCT } else { 0 };
+    let apart =
+        kernel.split("ganc_multiply_matrices<").skip(1).filter_map(|rest| rest.split_once('(').map(|r| r.0));
+    kernel.len() + inlined + MATRICES * apart.collect::<BTreeSet<_>>().len()
+}
+
+/// The parts of a text, about those first that take longest: no part takes much longer than the longest kernel does.
 pub fn chunks(text: &str) -> Vec<Chunk> {
     let mut pieces = text.split(KERNEL);
     let before = pieces.next().unwrap_or_default();
     let mut kernels: Vec<&str> = pieces.collect();
-    kernels.sort_by_key(|k| std::cmp::Reverse(k.len()));
-    let count = kernels.len().div_ceil(KERNELS);
-    let mut all = vec![Chunk { text: before.to_string(), kernels: vec![] }; count];
-    for (i, kernel) in kernels.iter().enumerate() {
-        let chunk = &mut all[i % count];
+    kernels.sort_by_key(|k| std::cmp::Reverse(weight(k)));
+    let mut all: Vec<Chunk> = vec![];
+    // Weight and kernels of each.
+    let mut held: Vec<(usize, usize)> = vec![];
+    for kernel in kernels {
+        let weight = weight(kernel);
+        let room = held.iter().position(|h| h.0 + weight <= FULL && h.1 < KERNELS);
+        let at = room.unwrap_or_else(|| {
+            all.push(Chunk { text: before.to_string(), kernels: vec![] });
+            held.push((0, 0));
+            all.len() - 1
+        });
+        held[at] = (held[at].0 + weight, held[at].1 + 1);
+        let chunk = &mut all[at];
         chunk.text.push_str(KERNEL);
         chunk.text.push_str(kernel);
         chunk.kernels.extend(names(kernel));
@@ -179,6 +204,17 @@ __global__ void\ntwo_b (float* p) { f(1); }\n__global__ void __cluster_dims__(2,
                 assert_eq!(c.text.matches("__global__").count(), c.kernels.len());
             }
         }
+    }
+
+    #[test]
+    fn what_takes_long_is_apart_and_first() {
+        let short = |i: usize| format!("{KERNEL}k{i}\n__global__ void k{i}() {{}}\n");
+        let long = |i: usize, body: &str| format!("{KERNEL}k{i}\n__global__ void k{i}() {{ {body} }}\n");
+        let product = "ganc_multiply<ganc_math_f32, Shape>(a, b);";
+        let chain: String = (0..5).map(|i| format!("ganc_multiply_matrices<A, B{i}>(a); ")).collect();
+        let text = [short(0), long(1, product), short(2), long(3, &chain), long(4, product)].concat();
+        let parts: Vec<Vec<String>> = chunks(&text).into_iter().map(|c| c.kernels).collect();
+        assert_eq!(parts, [vec!["k3", "k0", "k2"], vec!["k1"], vec!["k4"]]);
     }
 
     #[test]
