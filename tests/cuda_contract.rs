@@ -511,6 +511,7 @@ fn no_tile_spills_registers() {
     for (arch, target, dtype, tf32) in [
         (Arch::Sm80, "sm_80", DType::F32, false),
         (Arch::Sm80, "sm_80", DType::F32, true),
+        (Arch::Sm90a, "sm_90a", DType::F32, true),
         (Arch::Sm90a, "sm_90a", DType::Bf16, false),
     ] {
         let cases = workloads(dtype);

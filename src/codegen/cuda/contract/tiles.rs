@@ -74,7 +74,7 @@ impl Math {
         if arch == Arch::Sm90a {
             match self {
                 Math::F32 => {}
-                Math::Tf32 => tiles.extend(GROUPS_TF32),
+                Math::Tf32 => tiles.extend(HOPPER_TF32),
                 Math::Bf16 | Math::F16 => tiles.extend(GROUPS),
             }
         }
@@ -143,10 +143,8 @@ const SIMT: [Tile; 14] = [
 ];
 
 /// tf32 on tensor cores.
-const TF32: [Tile; 9] = [
+const TF32: [Tile; 7] = [
     tile([128, 128, 16], [64, 64], 128, 4, 1, 26),
-    tile([128, 128, 32], [64, 64], 128, 3, 1, 27),
-    tile([256, 128, 16], [64, 64], 256, 4, 1, 25),
     tile([128, 64, 16], [32, 32], 256, 4, 1, 22),
     tile([64, 128, 16], [32, 32], 256, 4, 1, 22),
     tile([64, 64, 16], [32, 32], 128, 4, 2, 16),
@@ -191,8 +189,9 @@ const fn groups_tf32(
     Tile { k: 32, stages, ..groups([m, n], own, threads, least, pace) }
 }
 
-/// tf32 by groups of four warps.
-const GROUPS_TF32: [Tile; 7] = [
+/// tf32 on Hopper: a large tile, and those of groups of four warps.
+const HOPPER_TF32: [Tile; 8] = [
+    tile([256, 128, 16], [64, 64], 256, 4, 1, 25),
     groups_tf32([256, 128], [128, 128], 256, 4, 1, 39),
     groups_tf32([128, 128], [64, 128], 256, 6, 1, 36),
     groups_tf32([128, 128], [64, 128], 256, 3, 2, 36),
