@@ -1,6 +1,7 @@
 //! The CUDA runtime against a device of thin air: addresses, order, copies, waits, memory, messages.
 
 use crate::cuda_device::{Fake, lower};
+use crate::epilogues::geometry;
 use crate::executors::{host, rounded};
 use crate::random::{ALL, Allow, build, fixed_decisions};
 use crate::support::{compile_file, repo};
@@ -10,7 +11,7 @@ use ganc::exec::Executor;
 use ganc::exec::cpu::{CpuExecutor, CpuOptions};
 use ganc::exec::cuda::{CudaExecutor, CudaOptions};
 use ganc::graph::eval::{Env, eval_outputs};
-use ganc::graph::{ConvGeom, Graph, HostTensor, Layout, Type};
+use ganc::graph::{Graph, HostTensor, Type};
 use ganc::train::folder::{FORMAT, RunFolder, RunRecord};
 use ganc::train::{Summary, Trainer, Ui, checkpoint};
 use std::path::Path;
@@ -180,19 +181,7 @@ fn persistent_tensors_change_all_at_once() {
 /// nobody outside sees it. Extents are all the same: their order cannot be told from the shape.
 #[test]
 fn weights_go_in_and_come_out_as_they_are_in_the_language() {
-    let geometry = ConvGeom {
-        n: 3,
-        c: 3,
-        o: 3,
-        groups: 1,
-        input: vec![5; 2],
-        kernel: vec![3; 2],
-        output: vec![5; 2],
-        stride: vec![1; 2],
-        pad: vec![1; 2],
-        dilation: vec![1; 2],
-        layout: Layout::ChannelsFirst,
-    };
+    let geometry = geometry(3, 3, 3, 5, 3, 1, 1);
     let mut g = Graph::new();
     let (x, w) = (g.input("x", Type::f32(geometry.x_shape())), g.param("w", &geometry.w_shape()));
     let y = g.conv_fwd(x, w, geometry.clone().into());

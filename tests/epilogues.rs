@@ -96,7 +96,16 @@ fn large_and_batched_products() {
     }
 }
 
-fn geometry(n: usize, c: usize, o: usize, size: usize, kernel: usize, stride: usize, groups: usize) -> ConvGeom {
+/// A square convolution that keeps the image's size but for its stride.
+pub fn geometry(
+    n: usize,
+    c: usize,
+    o: usize,
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    groups: usize,
+) -> ConvGeom {
     let pad = kernel / 2;
     let output = (size + 2 * pad - kernel) / stride + 1;
     ConvGeom {

@@ -152,7 +152,8 @@ pub fn axes<T>(last: bool, outer: T, channel: T, spatial: Vec<T>) -> Vec<T> {
 
 /// The one geometry that the three convolution ops share.
 ///
-/// `x: [n, c, in…]`, `w: [o, c/groups, kernel…]`, `y: [n, o, out…]`, in other orders under other [`Layout`]s. All sizes are stored, so there is no output-padding puzzle.
+/// `x: [n, c, in…]`, `w: [o, c/groups, kernel…]`, `y: [n, o, out…]`, in other orders under other [`Layout`]s. All sizes are
+/// stored, so there is no output-padding puzzle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConvGeom {
     /// Batch.

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Axes of the channels-last form in terms of the plain form.
-pub fn to_last(rank: usize) -> Vec<usize> {
+fn to_last(rank: usize) -> Vec<usize> {
     let mut p = vec![0];
     p.extend(2..rank);
     p.push(1);
@@ -26,7 +26,7 @@ pub fn to_last(rank: usize) -> Vec<usize> {
 }
 
 /// The inverse.
-pub fn to_plain(rank: usize) -> Vec<usize> {
+fn to_plain(rank: usize) -> Vec<usize> {
     let mut p = vec![0, rank - 1];
     p.extend(1..rank - 1);
     p
@@ -62,6 +62,11 @@ pub fn reordered(bytes: &[u8], shape: &[usize], width: usize, last: bool) -> Vec
 /// A list by axis, of the plain form, for the channels-last form.
 pub fn turned<T: Copy>(v: &[T]) -> Vec<T> {
     to_last(v.len()).into_iter().map(|i| v[i]).collect()
+}
+
+/// The other way round.
+pub fn turned_back<T: Copy>(v: &[T]) -> Vec<T> {
+    to_plain(v.len()).into_iter().map(|i| v[i]).collect()
 }
 
 /// Where axes of the plain form are in the channels-last form.

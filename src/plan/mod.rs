@@ -14,7 +14,7 @@ mod rows;
 mod verify;
 
 use crate::fuse::{Body, Clusters, Code, Product, Sink, Work, base, is_leaf};
-use crate::graph::{Const, DType, F64, Graph, Name, NodeId, Op};
+use crate::graph::{Const, DType, F64, Graph, Name, NodeId, Op, persistent_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -99,8 +99,6 @@ pub struct Cost {
     /// Bytes that have to be read or written at least once.
     pub bytes: u64,
 }
-
-pub use crate::graph::persistent_name;
 
 /// Plans the launch of clusters.
 pub fn plan(g: &Graph, mut clusters: Clusters, options: PlanOptions) -> Plan {

@@ -7,9 +7,9 @@ use crate::cuda::text::{kernels as names_of, lower, parts, renamed};
 use crate::support::repo;
 use ganc::codegen::cuda::{Arch, Arg, Module};
 use ganc::graph::eval::round;
-use ganc::graph::{DType, Graph, HostData, HostTensor, Name, NodeId, Type};
-use ganc::passes::layout::{reordered, to_plain, wanted};
-use ganc::plan::{Place, Plan, persistent_name};
+use ganc::graph::{DType, Graph, HostData, HostTensor, Name, NodeId, Type, persistent_name};
+use ganc::passes::layout::{reordered, turned_back, wanted};
+use ganc::plan::{Place, Plan};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -348,7 +348,7 @@ impl Emulated {
         }
         for (name, mut ty, bytes) in kept {
             if p.turned(&name) {
-                ty.shape = to_plain(ty.rank()).into_iter().map(|i| ty.shape[i]).collect();
+                ty.shape = turned_back(&ty.shape);
             }
             let bytes = p.ordered(&name, &ty.shape, &bytes, false);
             self.tensors.insert(name, (ty, bytes));

@@ -21,9 +21,9 @@ pub use program::Program;
 
 use super::{ExecError, Executor};
 use crate::fuse::{self, FuseOptions};
-use crate::graph::{Graph, HostTensor, Name, Op, Type};
+use crate::graph::{Graph, HostTensor, Name, Op, Type, persistent_name};
 use crate::passes::{self, layout::layout};
-use crate::plan::{self, Plan, PlanOptions, persistent_name};
+use crate::plan::{self, Plan, PlanOptions};
 use kernel::ThreadCell;
 use launch::Machine;
 use memory::Words;

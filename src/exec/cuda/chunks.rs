@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// Kernels of a part at most: what stands before them is read again for each part, and each part is loaded by itself.
 const KERNELS: usize = 16;
 
-/// Bytes of kernels that a part has room for, beside its first one: one long kernel, or some small ones.
+/// What the kernels of a part weigh at most, see [`weight`]; one that weighs more is a part by itself.
 const FULL: usize = 16_000;
 
 /// Bytes of text that the template of a product is worth, inlined for the operands of one kernel; and a product of two

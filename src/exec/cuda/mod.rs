@@ -33,9 +33,9 @@ use crate::codegen::cuda::contract::tuning::Tuning;
 use crate::codegen::cuda::{Arch, Module, PLAN};
 use crate::fuse::{self, FuseOptions};
 use crate::graph::rows::Rows;
-use crate::graph::{DType, Graph, HostTensor, Name, Op, Type};
+use crate::graph::{DType, Graph, HostTensor, Name, Op, Type, persistent_name};
 use crate::passes::{self, layout};
-use crate::plan::{self, Plan, PlanOptions, persistent_name};
+use crate::plan::{self, Plan, PlanOptions};
 use device::{Address, Device};
 use program::{ALIGN, Layout, Outcome, Places, Stage, Step};
 use std::collections::BTreeMap;
@@ -90,7 +90,8 @@ pub struct CudaExecutor {
     tuning: Tuning,
     names: BTreeMap<String, usize>,
     tensors: Vec<Persistent>,
-    /// Whether the channels of persistent tensors are the last axis in memory, as the first program that had them wanted it.
+    /// Whether the channels of persistent tensors are the last axis in memory, as the first program that had them wanted
+    /// it.
     turned: BTreeMap<String, bool>,
     /// Memory that all programs share, and its size.
     workspace: (Address, usize),
@@ -105,8 +106,8 @@ pub struct CudaExecutor {
     clock: Vec<device::Event>,
 }
 
-/// A graph as it is compiled, and its plan. `lay` puts axes into the order in which they are computed; before that the graph
-/// is simplified: what is never computed needs no layout.
+/// A graph as it is compiled, and its plan. `lay` puts axes into the order in which they are computed; before that the
+/// graph is simplified: what is never computed needs no layout.
 fn planned(
     graph: &Graph,
     lay: impl FnOnce(&Graph) -> Graph,
@@ -288,7 +289,7 @@ impl CudaExecutor {
         let mut order = Ok(());
         let lay = |g: &Graph| {
             order = self.decide(layout::wanted(g));
-            layout::for_device(g, &|name| self.turned.get(name) == Some(&true))
+            layout::for_device(g, &|name| self.is_turned(name))
         };
         let planned = planned(graph, lay, fuse, simplify, options);
         order?;
@@ -569,7 +570,7 @@ impl Executor for CudaExecutor {
         self.device.read(t.at, &mut bytes)?;
         let mut ty = t.ty.clone();
         if self.is_turned(name) {
-            ty.shape = layout::to_plain(ty.rank()).into_iter().map(|i| ty.shape[i]).collect();
+            ty.shape = layout::turned_back(&ty.shape);
             bytes = layout::reordered(&bytes, &ty.shape, ty.dtype.bytes(), false);
         }
         Ok(Some(convert::get(&ty, &bytes)))

@@ -16,8 +16,8 @@
 //!   on Hopper large products on tensor cores by `wgmma` (groups of four warps) from swizzled tiles, which of tf32 must lie
 //!   along the sum: what does not is turned in registers. TMA is not used: a convolution's operand is gathered, 16 bytes at
 //!   a time.
-//! - Which tile suits a product is decided by clocks that were read off an H200 ([`tiles`]), or by what was measured on
-//!   the device at hand ([`tuning`]).
+//! - Which tile suits a product is decided by clocks that were read off an H200 and an H100 ([`tiles`]), or by what was
+//!   measured on the device at hand ([`tuning`]).
 
 mod emit;
 pub mod space;

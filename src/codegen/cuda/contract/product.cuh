@@ -298,8 +298,8 @@ GANC_DEVICE void ganc_stream(Left& left, Right& right, int first, int last, F mu
   __syncthreads();
 }
 
-// The same for groups (`multiply(stage)`), whose products go on while the next tiles are asked for: a stage is written again when the products
-// before the latest are done with it, which all groups know after a barrier.
+// The same for groups (`multiply(stage)`), whose products go on while the next tiles are asked for: a stage is written again
+// when the products before the latest are done with it, which all groups know after a barrier.
 template <class Shape, class Left, class Right, class F>
 GANC_DEVICE void ganc_stream_groups(Left& left, Right& right, int first, int last, F multiply) {
   typedef typename Left::S S;

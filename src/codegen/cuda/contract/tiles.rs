@@ -172,33 +172,27 @@ const fn groups([m, n]: [usize; 2], own: [usize; 2], threads: usize, least: usiz
 /// 16-bit operands on tensor cores, by groups of four warps.
 const GROUPS: [Tile; 5] = [
     groups([256, 128], [128, 128], 256, 1, 39),
-    Tile { stages: 6, ..groups([128, 128], [64, 128], 256, 1, 36) },
+    groups([128, 128], [64, 128], 256, 1, 36),
     groups([64, 128], [64, 128], 128, 2, 34),
     groups([128, 64], [64, 64], 256, 2, 28),
     groups([64, 64], [64, 64], 128, 3, 21),
 ];
 
-const fn groups_tf32(
-    [m, n]: [usize; 2],
-    own: [usize; 2],
-    threads: usize,
-    stages: usize,
-    least: usize,
-    pace: usize,
-) -> Tile {
-    Tile { k: 32, stages, ..groups([m, n], own, threads, least, pace) }
+/// The same of tf32, with as many bytes in a stage; its pace is taken to be the same share of tf32's rate.
+const fn in_tf32(tile: Tile) -> Tile {
+    Tile { k: tile.k / 2, ..tile }
 }
 
 /// tf32 on Hopper: a large tile, and those of groups of four warps.
 const HOPPER_TF32: [Tile; 8] = [
     tile([256, 128, 16], [64, 64], 256, 4, 1, 25),
-    groups_tf32([256, 128], [128, 128], 256, 4, 1, 39),
-    groups_tf32([128, 128], [64, 128], 256, 6, 1, 36),
-    groups_tf32([128, 128], [64, 128], 256, 3, 2, 36),
-    groups_tf32([64, 128], [64, 128], 128, 4, 2, 34),
-    groups_tf32([128, 64], [64, 64], 256, 4, 2, 28),
-    groups_tf32([64, 64], [64, 64], 128, 4, 3, 21),
-    groups_tf32([64, 64], [64, 64], 128, 3, 4, 21),
+    in_tf32(GROUPS[0]),
+    Tile { stages: 6, ..in_tf32(GROUPS[1]) },
+    Tile { stages: 3, least: 2, ..in_tf32(GROUPS[1]) },
+    in_tf32(GROUPS[2]),
+    in_tf32(GROUPS[3]),
+    in_tf32(GROUPS[4]),
+    Tile { stages: 3, least: 4, ..in_tf32(GROUPS[4]) },
 ];
 
 /// For chains of rows, whose blocks have whole rows: few of them, so that many blocks are at work.
