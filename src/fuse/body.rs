@@ -3,6 +3,7 @@
 //! Always holds: arguments of an instruction come before it; each load's positions are inside its tensor wherever
 //! its guards hold; all affine forms have one coefficient for each loop of the domain.
 
+use super::alike::ordered;
 use super::index::{Affine, Guard, IndexMap};
 use crate::graph::{Binary, Const, DType, Dist, Graph, NodeId, Op, Unary};
 use std::collections::HashMap;
@@ -346,8 +347,8 @@ impl<'a> Lower<'a> {
                 self.inst(Code::Unary(*f), vec![a], dtype)
             }
             Op::Binary(f) => {
-                let a = self.value(args[0], map, first);
-                let b = self.value(args[1], map, first);
+                let stored = |n: NodeId| Some(n) != first && (self.stored)(base(g, n));
+                let [a, b] = ordered(g, *f, args, &stored).map(|arg| self.value(arg, map, first));
                 self.inst(Code::Binary(*f), vec![a, b], dtype)
             }
             Op::Select => {

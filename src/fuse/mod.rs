@@ -4,6 +4,7 @@
 //! cluster; a cluster reads only what earlier clusters (in the partial order of reads) write; reshapes and stops share
 //! their argument's memory; every view that stayed out of a body has a reason in [`Clusters::refusals`].
 
+mod alike;
 pub mod body;
 mod decide;
 mod epilogue;

@@ -5,6 +5,7 @@ use super::value::Fallible;
 use super::{Init, ParamRole};
 use crate::graph::philox::{philox, stream_key, uniform};
 use crate::graph::{HostData, HostTensor, Type};
+use std::num::NonZero;
 
 /// An initialiser from bound arguments.
 pub fn parse(a: &Bound) -> Fallible<Init> {
@@ -86,24 +87,48 @@ fn fans(role: ParamRole, shape: &[usize]) -> (f64, f64) {
     (i.max(1) as f64, o.max(1) as f64)
 }
 
+/// Values that a thread of its own is begun for.
+const SHARE: usize = 1 << 16;
+
+/// `n` values, four for each block of noise, on several threads: each block is a function of its number alone.
+fn blocks(key: [u32; 2], n: usize, four: impl Fn([u32; 4]) -> [f64; 4] + Sync) -> Vec<f64> {
+    let mut out = vec![0.0; n];
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = n.div_ceil(threads).max(SHARE).next_multiple_of(4);
+    let fill = |(part, out): (usize, &mut [f64])| {
+        for (i, to) in out.chunks_mut(4).enumerate() {
+            let block = (part * (share / 4) + i) as u32;
+            let made = four(philox([0, 0, block, 0], key));
+            to.copy_from_slice(&made[..to.len()]);
+        }
+    };
+    let mut parts = out.chunks_mut(share).enumerate();
+    let first = parts.next();
+    std::thread::scope(|s| {
+        parts.for_each(|part| {
+            s.spawn(move || fill(part));
+        });
+        first.into_iter().for_each(fill);
+    });
+    out
+}
+
 fn uniforms(key: [u32; 2], n: usize) -> Vec<f64> {
-    (0..n.div_ceil(4)).flat_map(|block| philox([0, 0, block as u32, 0], key)).map(uniform).take(n).collect()
+    blocks(key, n, |w| w.map(uniform))
 }
 
 /// As `graph::philox::normal` of elements 0..n of sample 0, four at a time.
 fn normals(key: [u32; 2], n: usize) -> Vec<f64> {
-    let mut out = Vec::with_capacity(n + 3);
-    for block in 0..n.div_ceil(4) {
-        let w = philox([0, 0, block as u32, 0], key);
-        for pair in [0, 2] {
-            let u1 = (f64::from(w[pair] >> 8) + 1.0) / f64::from(1 << 24);
-            let r = (-2.0 * u1.ln()).sqrt();
-            let (sin, cos) = (std::f64::consts::TAU * uniform(w[pair + 1])).sin_cos();
-            out.extend([r * cos, r * sin]);
-        }
-    }
-    out.truncate(n);
-    out
+    let pair = |a: u32, b: u32| {
+        let u1 = (f64::from(a >> 8) + 1.0) / f64::from(1 << 24);
+        let r = (-2.0 * u1.ln()).sqrt();
+        let (sin, cos) = (std::f64::consts::TAU * uniform(b)).sin_cos();
+        [r * cos, r * sin]
+    };
+    blocks(key, n, |w| {
+        let ([a, b], [c, d]) = (pair(w[0], w[1]), pair(w[2], w[3]));
+        [a, b, c, d]
+    })
 }
 
 /// `[out, rest]` of a tensor: rows, columns, and where each element of the matrix lies in the tensor.
@@ -158,8 +183,15 @@ mod tests {
 
     #[test]
     fn noise_is_the_graphs() {
-        let z = normals([3, 4], 11);
-        (0..11).for_each(|e| assert!((z[e] - normal([3, 4], 0, 0, e)).abs() < 1e-14));
+        // One thread's share, several, and a last one that is short.
+        for n in [0, 1, 11, SHARE, 3 * SHARE + 7] {
+            let (z, u) = (normals([3, 4], n), uniforms([3, 4], n));
+            assert_eq!((z.len(), u.len()), (n, n));
+            for e in 0..n {
+                assert!((z[e] - normal([3, 4], 0, 0, e)).abs() < 1e-14, "{e} of {n}");
+                assert_eq!(u[e], uniform(philox([0, 0, (e / 4) as u32, 0], [3, 4])[e % 4]), "{e} of {n}");
+            }
+        }
     }
 
     #[test]
