@@ -65,9 +65,9 @@ mod tests {
         let text = r#"
             %0: f32[2,2] = input "x"
             %1: f32[2] = param "b"
-            %2: f32[] = const 0.5
-            %3: f32[2,2] = broadcast %2
-            %4: f32[2,2] = broadcast %1
+            %2: f32[1,2] = reshape %1
+            %3: f32[2,2] = const 0.5
+            %4: f32[2,2] = broadcast %2
             %5: f32[2,2] = exp %0
             %6: f32[2,2] = add %4, %5
             %7: f32[2,2] = mul %3, %6
