@@ -11,7 +11,8 @@ use std::cmp::{Ordering, Reverse};
 /// How far [`alike`] looks.
 const DEPTH: usize = 4;
 
-/// Whether arguments may change places: the same value to the last bit, but for which of two zeros or NaNs it is.
+/// Whether arguments may change places: the same value to the last bit, but for which of two zeros or NaNs it is. Where
+/// both arguments of a sum are products, their order also says which of them a backend fuses with the sum, unrounded.
 fn commutes(f: Binary) -> bool {
     match f {
         Binary::Add | Binary::Mul | Binary::Max | Binary::Min | Binary::Eq | Binary::And | Binary::Or => true,
