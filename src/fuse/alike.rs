@@ -11,15 +11,6 @@ use std::cmp::{Ordering, Reverse};
 /// How far [`alike`] looks.
 const DEPTH: usize = 4;
 
-/// Whether arguments may change places: the same value to the last bit, but for which of two zeros or NaNs it is. Where
-/// both arguments of a sum are products, their order also says which of them a backend fuses with the sum, unrounded.
-fn commutes(f: Binary) -> bool {
-    match f {
-        Binary::Add | Binary::Mul | Binary::Max | Binary::Min | Binary::Eq | Binary::And | Binary::Or => true,
-        Binary::Lt | Binary::Le => false,
-    }
-}
-
 /// What a view shows: reading through one is no instruction.
 fn seen(g: &Graph, mut n: NodeId, stored: &dyn Fn(NodeId) -> bool) -> NodeId {
     while !stored(n) && matches!(g.node(n).op, Op::Reshape | Op::Stop | Op::Permute(_) | Op::Broadcast) {
@@ -45,15 +36,15 @@ fn alike(g: &Graph, a: NodeId, b: NodeId, stored: &dyn Fn(NodeId) -> bool, depth
             return Ordering::Equal;
         }
         let pairs = g.node(a).args.iter().zip(&g.node(b).args);
-        let orders = pairs.map(|(&p, &q)| alike(g, p, q, stored, depth - 1));
-        orders.fold(Ordering::Equal, Ordering::then)
+        let mut orders = pairs.map(|(&p, &q)| alike(g, p, q, stored, depth - 1));
+        orders.find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     })
 }
 
 /// The arguments of an elementwise function in the order in which they are computed and written.
 pub(super) fn ordered(g: &Graph, f: Binary, args: &[NodeId], stored: &dyn Fn(NodeId) -> bool) -> [NodeId; 2] {
     let [a, b] = [args[0], args[1]];
-    if commutes(f) && alike(g, a, b, stored, DEPTH).is_gt() { [b, a] } else { [a, b] }
+    if f.commutes() && alike(g, a, b, stored, DEPTH).is_gt() { [b, a] } else { [a, b] }
 }
 
 #[cfg(test)]

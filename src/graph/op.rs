@@ -87,6 +87,18 @@ pub enum Binary {
     Or,
 }
 
+impl Binary {
+    /// Whether the arguments may change places: the same value to the last bit, but for which of two zeros or NaNs it is.
+    /// Where both arguments of a sum are products, their order also says which of them a backend fuses with the sum,
+    /// unrounded.
+    pub fn commutes(self) -> bool {
+        match self {
+            Binary::Add | Binary::Mul | Binary::Max | Binary::Min | Binary::Eq | Binary::And | Binary::Or => true,
+            Binary::Lt | Binary::Le => false,
+        }
+    }
+}
+
 /// Sliding windows over trailing axes: `[lead…, d…] -> [lead…, out…, kernel…]`, read at
 /// `out * stride + k * dilation - pad_lo`; positions outside read `value`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@ use super::{Init, ParamRole};
 use crate::graph::philox::{philox, stream_key, uniform};
 use crate::graph::{HostData, HostTensor, Type};
 use std::num::NonZero;
+use std::sync::Mutex;
 
 /// An initialiser from bound arguments.
 pub fn parse(a: &Bound) -> Fallible<Init> {
@@ -87,28 +88,29 @@ fn fans(role: ParamRole, shape: &[usize]) -> (f64, f64) {
     (i.max(1) as f64, o.max(1) as f64)
 }
 
-/// Values that a thread of its own is begun for.
+/// Values that a thread makes at a time.
 const SHARE: usize = 1 << 16;
 
-/// `n` values, four for each block of noise, on several threads: each block is a function of its number alone.
+/// `n` values, four for each block of noise, on all cores: each block is a function of its number alone.
 fn blocks(key: [u32; 2], n: usize, four: impl Fn([u32; 4]) -> [f64; 4] + Sync) -> Vec<f64> {
     let mut out = vec![0.0; n];
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = n.div_ceil(threads).max(SHARE).next_multiple_of(4);
-    let fill = |(part, out): (usize, &mut [f64])| {
-        for (i, to) in out.chunks_mut(4).enumerate() {
-            let block = (part * (share / 4) + i) as u32;
-            let made = four(philox([0, 0, block, 0], key));
-            to.copy_from_slice(&made[..to.len()]);
+    let parts = Mutex::new(out.chunks_mut(SHARE).enumerate());
+    let next = || parts.lock().ok().and_then(|mut parts| parts.next());
+    let work = || {
+        while let Some((part, out)) = next() {
+            for (i, to) in out.chunks_mut(4).enumerate() {
+                let made = four(philox([0, 0, (part * (SHARE / 4) + i) as u32, 0], key));
+                to.copy_from_slice(&made[..to.len()]);
+            }
         }
     };
-    let mut parts = out.chunks_mut(share).enumerate();
-    let first = parts.next();
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     std::thread::scope(|s| {
-        parts.for_each(|part| {
-            s.spawn(move || fill(part));
-        });
-        first.into_iter().for_each(fill);
+        for _ in 1..cores.min(n.div_ceil(SHARE)) {
+            // Where the system gives no thread, the others do its work.
+            let _ = std::thread::Builder::new().name("init".into()).spawn_scoped(s, work);
+        }
+        work();
     });
     out
 }

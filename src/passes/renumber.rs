@@ -1,7 +1,7 @@
 //! Renumbering.
 
 use super::rebuild::needed;
-use crate::graph::{Binary, Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId, Op};
 
 /// Named leaves first, then all other needed nodes, both in the order they had: that order is the one in which
 /// gradients were taken, which frees an activation as soon as its layer's gradients are done. Arguments of
@@ -16,7 +16,7 @@ pub fn renumber(g: &Graph) -> Graph {
         let node = g.node(id);
         new.set_origin(g.origin(id).clone());
         let mut args: Vec<NodeId> = node.args.iter().map(|a| map[a.index()]).collect();
-        if commutative(&node.op) {
+        if matches!(node.op, Op::Binary(f) if f.commutes()) {
             args.sort_unstable();
         }
         map[id.index()] = new.intern(node.op.clone(), args, node.ty.clone());
@@ -26,16 +26,6 @@ pub fn renumber(g: &Graph) -> Graph {
     }
     new.set_origin(g.current_origin().clone());
     new
-}
-
-fn commutative(op: &Op) -> bool {
-    match op {
-        Op::Binary(f) => match f {
-            Binary::Add | Binary::Mul | Binary::Max | Binary::Min | Binary::Eq | Binary::And | Binary::Or => true,
-            Binary::Lt | Binary::Le => false,
-        },
-        _ => false,
-    }
 }
 
 #[cfg(test)]
