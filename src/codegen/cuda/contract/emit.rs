@@ -10,7 +10,7 @@ use super::super::print::{STAGE, storage};
 use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
 use super::sums::Sums;
-use super::tiles::{Access, Choice, Math, Size};
+use super::tiles::{Access, Choice, Math, Size, Tile};
 use super::view::{View, element, through};
 use crate::fuse::{Affine, Body, Code, Guard, Inst, Sink};
 use crate::graph::ty::strides;
@@ -110,8 +110,8 @@ impl Writer<'_, '_> {
         let space = &problem.space;
         let Choice { tile, parts, last: by_last } = choice;
         let tiles = choice.tiles(size);
-        let left = self.operand("left", space, &problem.left, Group::Rows, tiles[0]);
-        let right = self.operand("right", space, &problem.right, Group::Cols, tiles[1]);
+        let left = self.operand("left", space, &problem.left, Group::Rows, (&tile, tiles[0]));
+        let right = self.operand("right", space, &problem.right, Group::Cols, (&tile, tiles[1]));
         let target = self.target(problem, node, follow, sums);
         let width = size.n.next_multiple_of(4);
         let plane = size.m * width;
@@ -236,34 +236,44 @@ impl Writer<'_, '_> {
         self.emit.launch(kernel, [total.div_ceil(across) as u32, 1, 1], MOVERS, shared, p.args);
     }
 
-    /// How an operand is read; `reads`: how often each element is, at least.
-    fn operand(&mut self, what: &str, space: &Space, e: &Element, group: Group, reads: usize) -> Loader {
+    /// How an operand is read by tiles, so many of which read each element.
+    fn operand(
+        &mut self,
+        what: &str,
+        space: &Space,
+        e: &Element,
+        group: Group,
+        (tile, reads): (&Tile, usize),
+    ) -> Loader {
         let loader = self.loader(what, space, e, group);
         let (rows, sum) = (loader.view.extent(0), loader.view.extent(1));
         let (blocks, bytes) = (space.blocks(), self.math.dtype().bytes());
-        // Elements that lie far apart, and are read again by other tiles: once through memory is cheaper.
+        // Elements that lie far apart or across, and are read again by other tiles: once through memory is cheaper.
         let own = self.emit.rows().is_some() && matches!(group, Group::Rows);
         let made = e.operand.body.reads().iter().any(|&n| self.emit.makes(n));
-        if own || made || !self.access(space, e, &loader).packed(reads) {
+        if own || made || !self.access(space, e, &loader).packed(self.math, tile, reads) {
             return loader;
         }
         let width = sum.next_multiple_of(PACKED);
         let plane = rows * width;
         let at = self.emit.pack_place();
-        let loader = Loader { vector: 1, along: false, ..loader };
+        // Neighbouring rows come together, each element of the sum goes to its own place.
+        let vector = if loader.along { 1 } else { loader.vector };
+        let loader = Loader { vector, along: false, ..loader };
         let dtype = self.math.dtype();
+        let of_plane = plane / vector;
+        let units = blocks * of_plane;
         let mut p = Parameters { text: vec![format!("{}* to", element(dtype))], args: vec![at] };
         let pointers = self.pointers(&loader);
         let given = p.add("a", &pointers);
         let mut text = self.loader_text(what, &loader);
         let _ = writeln!(text, "GANC_DEVICE void {NAME}_pack(int at, {}) {{", p.text.join(", "));
-        let _ = writeln!(text, "  const int z = at / {plane};\n  if (at >= {}) return;", blocks * plane);
+        let _ = writeln!(text, "  const int z = at / {of_plane};\n  if (at >= {units}) return;");
         let to = format!("to + (long long)z * {plane}");
-        let _ = writeln!(text, "  ganc_pack<{width}>({to}, {NAME}_{what}({given}), at % {plane});\n}}");
+        let _ = writeln!(text, "  ganc_pack<{width}>({to}, {NAME}_{what}({given}), at % {of_plane});\n}}");
         let mut types = vec![format!("{}* __restrict__", element(dtype))];
         types.extend(pointers.into_iter().map(|p| p.1));
-        let units = blocks * plane;
-        self.emit.pack(Pack { text, types, args: p.args, units, bytes: units * bytes });
+        self.emit.pack(Pack { text, types, args: p.args, units, bytes: blocks * plane * bytes });
         Loader {
             read: Read::Stored { from: at, dtype },
             view: View::dense(blocks, rows, width),
@@ -287,11 +297,12 @@ impl Writer<'_, '_> {
         let all = space.blocks() * loader.view.extent(0) * loader.view.extent(1);
         let stored: usize = e.operand.shape.iter().product();
         // An image would become as many times as large as a kernel has taps.
-        let far = loader.vector * bytes < 8 && (all <= 2 * stored || all < SMALL);
+        let laid_out = loader.vector * bytes < 8 || self.math == Math::Tf32 && !loader.along;
+        let apart = laid_out && (all <= 2 * stored || all < SMALL);
         let same = matches!(&loader.read, Read::Stored { dtype, .. } if *dtype == self.math.dtype());
         // Without tensor cores a tile lies across the sum: what lies along it is turned on the way.
         let copied = same && loader.vector * bytes >= 4 && (self.math != Math::F32 || !loader.along);
-        Access { vector: loader.vector, copied, along: loader.along, apart: far.then_some(all) }
+        Access { vector: loader.vector, copied, along: loader.along, apart: apart.then_some(all) }
     }
 
     fn loader(&self, what: &str, space: &Space, e: &Element, group: Group) -> Loader {

@@ -597,8 +597,12 @@ GANC_DEVICE void ganc_add_parts(Result& result, const float* parts, long long st
   result.keep(m, cols, kept);
 }
 
-// An operand laid out row by row, each row padded with zeros to WIDTH.
+// An operand laid out row by row, each row padded with zeros to WIDTH: a unit is V rows' elements at one place of the sum.
 template <int WIDTH, class S, class Operand>
 GANC_DEVICE void ganc_pack(S* to, const Operand& from, int unit) {
-  from.get(to + unit, from.row(unit / WIDTH), from.sum(unit % WIDTH));
+  enum { V = Operand::V };
+  const int row = unit / WIDTH * V, at = unit % WIDTH;
+  __align__(16) S held[V];
+  from.get(held, from.row(row), from.sum(at));
+  ganc_each<V>([&](int j) { to[(row + j) * WIDTH + at] = held[j]; });
 }

@@ -359,20 +359,40 @@ pub struct Access {
     pub copied: bool,
     /// Whether neighbours lie along the sum, else along rows or columns.
     pub along: bool,
-    /// Elements, if they lie far apart and a kernel before can lay them out for the product; else none.
+    /// Elements, if they lie far apart, or across the sum where tiles want them along it, and a kernel before can lay
+    /// them out for the product; else none.
     pub apart: Option<usize>,
 }
 
 impl Access {
-    /// Whether it is laid out anew when this many tiles read each element.
-    pub fn packed(&self, reads: usize) -> bool {
-        self.apart.is_some_and(|all| reads >= 2 && reads * all >= WORTH)
+    /// Whether it is laid out anew for this tile when this many read each element.
+    pub fn packed(&self, math: Math, tile: &Tile, reads: usize) -> bool {
+        let wanted = self.far(math) || self.crosses(math, tile);
+        wanted && self.apart.is_some_and(|all| reads >= 2 && reads * all >= WORTH)
+    }
+
+    /// Whether its accesses are narrower than asynchronous copies should be.
+    fn far(&self, math: Math) -> bool {
+        self.vector * math.dtype().bytes() < 8
+    }
+
+    /// Whether it lies across the sum, and groups want tiles of 32 bits along it.
+    fn crosses(&self, math: Math, tile: &Tile) -> bool {
+        tile.groups && math == Math::Tf32 && !self.along
+    }
+
+    /// Clocks of the kernel that lays it along the sum: each element is read and written, in narrow accesses.
+    fn turn(&self, math: Math, tile: &Tile, reads: usize) -> usize {
+        match self.apart {
+            Some(all) if !self.far(math) && self.packed(math, tile, reads) => LAUNCH + 3 * 4 * all / BYTES,
+            _ => 0,
+        }
     }
 
     /// Clocks of a thread for its share of a step's elements.
     fn clocks(&self, math: Math, tile: &Tile, elements: usize, reads: usize) -> usize {
         let widest = 16 / math.dtype().bytes();
-        let (vector, copied) = if self.packed(reads) { (widest, true) } else { (self.vector, self.copied) };
+        let (vector, copied) = if self.packed(math, tile, reads) { (widest, true) } else { (self.vector, self.copied) };
         let each = match copied {
             true if self.turned(math, tile, reads) => TURN,
             true => COPY,
@@ -381,15 +401,15 @@ impl Access {
         elements * each / (vector * tile.threads)
     }
 
-    /// Whether elements are turned in registers: groups want tiles of 32 bits along the sum.
+    /// Whether elements are turned in registers.
     fn turned(&self, math: Math, tile: &Tile, reads: usize) -> bool {
-        tile.groups && math == Math::Tf32 && !self.along && !self.packed(reads)
+        self.crosses(math, tile) && !self.packed(math, tile, reads)
     }
 
     /// Whether groups can have it: what goes through registers leaves none for sums of so many elements, and is what
     /// such a product waits for; only squares are turned there.
     fn suits_groups(&self, math: Math, tile: &Tile, reads: usize) -> bool {
-        self.packed(reads) || self.copied && (!self.turned(math, tile, reads) || self.vector == 4)
+        self.packed(math, tile, reads) || self.copied && (!self.turned(math, tile, reads) || self.vector == 4)
     }
 }
 
@@ -432,6 +452,7 @@ fn choices_of(
         }
         let reads = access[0].clocks(math, &tile, tile.m * tile.k, across)
             + access[1].clocks(math, &tile, tile.n * tile.k, down);
+        let turns = access[0].turn(math, &tile, across) + access[1].turn(math, &tile, down);
         let least = reads + if tile.groups { GROUP_STEP } else { STEP };
         let ends = ENDS + 8 * tile.m * tile.n / tile.threads;
         let gathered = |parts: usize| tiles <= TILES && parts * tile.m * tile.n <= MOST_PARTS;
@@ -440,6 +461,7 @@ fn choices_of(
             let each = steps.div_ceil(parts);
             let product = (blocks * each * step).max(each * least) + blocks.div_ceil(tile.least) * ends;
             product
+                + turns
                 + match (parts, gathered(parts)) {
                     (1, _) => 0,
                     // By one multiprocessor, from the second-level cache.
