@@ -4,7 +4,7 @@
 use crate::cuda::emulate::{Binary, Call, Region, decode, encode, prefix};
 use crate::cuda::nvrtc;
 use crate::cuda::text::parts;
-use ganc::codegen::cuda::contract::tiles::{Tile, choices};
+use ganc::codegen::cuda::contract::tiles::{Choice, Tile, choices};
 use ganc::codegen::cuda::contract::tuning::Tuning;
 use ganc::codegen::cuda::{Arch, Arg, KERNEL, Module, PLAN, generate_tuned};
 use ganc::fuse::{
@@ -325,6 +325,31 @@ fn tf32_products_of_groups_of_warps() {
             modules.push((case, module));
         }
         assert!(seen.len() >= 3, "{}: {} tiles", case.name, seen.len());
+    }
+    check_modules(&modules.iter().map(|m| (m.0, &m.1)).collect::<Vec<_>>());
+}
+
+/// What many tiles read across the sum is laid along it first, four rows at a time, if that is what tiles want: rows and
+/// sums of no round extent, and a convolution of several blocks.
+#[test]
+fn tf32_operands_across_the_sum_are_laid_along_it() {
+    let geom = geometry([32, 32, 36, 1], &[[16, 4, 2, 1, 1], [16, 4, 2, 1, 1]], Layout::AllLast);
+    let cases = [matmul(DType::F32, [2100, 260, 72], [true, false]), conv(DType::F32, &geom, Role::DataGrad)]
+        .map(|c| Case { rounded: true, ..in_tf32(&c) });
+    let mut modules = vec![];
+    for case in &cases {
+        let shape = case.module(Arch::Sm90a).products[0].shape;
+        let ways = choices(shape.math, Arch::Sm90a, shape.size, true, shape.access);
+        let reads = |c: &Choice| shape.size.m.div_ceil(c.tile.m);
+        let packed = |c: &Choice| shape.access[1].packed(shape.math, &c.tile, reads(c));
+        let (choice, _) = ways.iter().find(|(c, _)| packed(c)).unwrap();
+        let mut tuning = Tuning::default();
+        tuning.set(&shape, choice);
+        let module = case.tuned(Arch::Sm90a, &tuning);
+        assert!(choice.tile.groups, "{}: {shape}, {choice}", case.name);
+        assert!(!shape.access[1].along && shape.access[1].vector == 4, "{}: {shape}", case.name);
+        assert!(module.text.contains("  ganc_pack<"), "{}: {}", case.name, module.text);
+        modules.push((case, module));
     }
     check_modules(&modules.iter().map(|m| (m.0, &m.1)).collect::<Vec<_>>());
 }

@@ -17,7 +17,7 @@
 #   DEVICE      which device             (default: cuda:0)
 #   PARTS       which parts              (default: cold tests train sanitizer bench peers profile; and tune)
 #   WORKLOADS   which workloads          (default: all six)
-#   MODES       of PyTorch               (default: graph eager compile,cgraph)
+#   MODES       of the peers             (default: graph eager compile,cgraph jit; the last is JAX, the others PyTorch)
 #   LIMIT_S     seconds in all           (default: 540)
 #   CORES       checks at once           (default: the cores)
 #   WORK        runs, checkpoints and caches, which nobody needs later (default: FOLDER/work)
@@ -34,7 +34,7 @@ python=${PYTHON:-python3}
 device=${DEVICE:-cuda:0}
 parts=${PARTS:-cold tests train sanitizer bench peers profile}
 workloads=${WORKLOADS:-ring_mlp dcgan28 dcgan64 wgan_gp32 sngan32 unrolled_ring}
-modes_of_peers=${MODES:-graph eager compile,cgraph}
+modes_of_peers=${MODES:-graph eager compile,cgraph jit}
 precisions="f32 tf32 bf16"
 limit_s=${LIMIT_S:-540}
 cores=${CORES:-$(nproc)}
@@ -45,6 +45,7 @@ rm -rf "$work" && mkdir -p "$work" || exit 2
 export GANC_CACHE=$work/kernels
 export TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton
 export TORCHINDUCTOR_FX_GRAPH_CACHE=1 TORCHINDUCTOR_AUTOGRAD_CACHE=1
+export JAX_COMPILATION_CACHE_DIR=$work/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 XLA_PYTHON_CLIENT_PREALLOCATE=false
 
 # What is left of the time until a second, without what the end takes.
 deadline=$((limit_s - 5))
@@ -265,7 +266,9 @@ for w in $usable; do
   if [ -n "$torch" ]; then
     # The strongest mode that needs no compiling first, in all precisions: what is slower may no longer fit.
     for modes in $modes_of_peers; do
-      check peers "$w $modes" 150 "$python" tests/bench/torch_gan.py --workload "$w" --mode "$modes" --dtype "${precisions// /,}" \
+      script=torch_gan
+      [ "$modes" = jit ] && script=jax_gan
+      check peers "$w $modes" 150 "$python" "tests/bench/$script.py" --workload "$w" --mode "$modes" --dtype "${precisions// /,}" \
         --device cuda --repeat 7 --warmup 8 --steps "$n"
       # What was timed before it was stopped counts.
       grep -hs '^{' "$(file_of peers "$w $modes")" >>"$out/peers.jsonl"

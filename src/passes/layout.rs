@@ -12,7 +12,6 @@
 //! A sum of a sum (the gradient of a value that several images share) becomes a sum of sums, so that each image is
 //! summed where it is made.
 
-use crate::graph::ty::strides;
 use crate::graph::{Binary, ContractDims, ConvGeom, Graph, Layout, NodeId, Op, Type, persistent_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,28 +31,31 @@ fn to_plain(rank: usize) -> Vec<usize> {
     p
 }
 
-/// Elements of `width` bytes in one of the orders, from the other: `shape` is that of the plain one.
+/// Elements of `width` bytes in one of the orders, from the other: `shape` is that of the plain one, of rank two or more.
 pub fn reordered(bytes: &[u8], shape: &[usize], width: usize, last: bool) -> Vec<u8> {
-    // Axes of what comes out, with their steps in what goes in.
-    let (from, order) = match last {
-        true => (shape.to_vec(), to_last(shape.len())),
-        false => (turned(shape), to_plain(shape.len())),
-    };
-    let steps = strides(&from);
-    let axes: Vec<(usize, usize)> = order.iter().map(|&i| (from[i], steps[i] * width)).collect();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = vec![0; axes.len()];
-    let mut offset = 0;
-    while out.len() < bytes.len() {
-        out.extend_from_slice(&bytes[offset..offset + width]);
-        for (i, &(extent, step)) in axes.iter().enumerate().rev() {
-            at[i] += 1;
-            offset += step;
-            if at[i] < extent {
-                break;
+    let (channels, rest) = (shape[1], shape[2..].iter().product());
+    let (rows, cols) = if last { (channels, rest) } else { (rest, channels) };
+    // Parameters and state are most of what a run puts on a device first: a known width makes it one move an element.
+    match width {
+        1 => transposed::<1>(bytes, rows, cols),
+        2 => transposed::<2>(bytes, rows, cols),
+        _ => transposed::<4>(bytes, rows, cols),
+    }
+}
+
+/// Matrices of elements of W bytes one after the other, each transposed.
+fn transposed<const W: usize>(bytes: &[u8], rows: usize, cols: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes.len()];
+    let size = rows * cols * W;
+    if size == 0 {
+        return out;
+    }
+    for (to, from) in out.chunks_exact_mut(size).zip(bytes.chunks_exact(size)) {
+        for (col, line) in to.chunks_exact_mut(rows * W).enumerate() {
+            for (row, element) in line.chunks_exact_mut(W).enumerate() {
+                let at = (row * cols + col) * W;
+                element.copy_from_slice(&from[at..at + W]);
             }
-            offset -= step * extent;
-            at[i] = 0;
         }
     }
     out

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-MODES = ["eager", "graph", "compile", "cgraph"]
+MODES = ["eager", "graph", "compile", "cgraph", "jit"]
 
 
 def lines(path):
@@ -27,8 +27,8 @@ def main(folder):
         order += [key] if key not in ours and key not in peers else []
         peers.setdefault(key, {})[r["mode"]] = r["ms_per_iter"]
     show = lambda v: "–" if v is None else f"{v:.4g}"
-    print("Milliseconds an iteration; the last column is the best PyTorch mode over ganc (above 1: ganc is faster).\n")
-    print("| workload | precision | ganc | " + " | ".join(f"torch {m}" for m in MODES) + " | best torch / ganc |")
+    print("Milliseconds an iteration; jit is JAX, the other modes are PyTorch; the last column is the\nbest of them over ganc (above 1: ganc is faster).\n")
+    print("| workload | precision | ganc | " + " | ".join(MODES) + " | best peer / ganc |")
     print("| --- | --- |" + " --- |" * (len(MODES) + 2))
     for key in order:
         mine, theirs = ours.get(key), peers.get(key, {})

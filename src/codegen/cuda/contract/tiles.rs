@@ -392,7 +392,8 @@ impl Access {
     /// Clocks of a thread for its share of a step's elements.
     fn clocks(&self, math: Math, tile: &Tile, elements: usize, reads: usize) -> usize {
         let widest = 16 / math.dtype().bytes();
-        let (vector, copied) = if self.packed(math, tile, reads) { (widest, true) } else { (self.vector, self.copied) };
+        let (vector, copied) =
+            if self.packed(math, tile, reads) { (widest, true) } else { (self.vector, self.copied) };
         let each = match copied {
             true if self.turned(math, tile, reads) => TURN,
             true => COPY,
