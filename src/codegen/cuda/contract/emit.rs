@@ -10,7 +10,7 @@ use super::super::print::{STAGE, storage};
 use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
 use super::sums::Sums;
-use super::tiles::{Access, Choice, Math, Size, Tile};
+use super::tiles::{Access, Choice, Math, Size};
 use super::view::{View, element, through};
 use crate::fuse::{Affine, Body, Code, Guard, Inst, Sink};
 use crate::graph::ty::strides;
@@ -109,9 +109,11 @@ impl Writer<'_, '_> {
     ) {
         let space = &problem.space;
         let Choice { tile, parts, last: by_last } = choice;
-        let tiles = choice.tiles(size);
-        let left = self.operand("left", space, &problem.left, Group::Rows, (&tile, tiles[0]));
-        let right = self.operand("right", space, &problem.right, Group::Cols, (&tile, tiles[1]));
+        let (tiles, access) = (choice.tiles(size), self.accesses(problem));
+        let left =
+            self.operand("left", space, &problem.left, Group::Rows, access[0].packed(self.math, &tile, tiles[0]));
+        let right =
+            self.operand("right", space, &problem.right, Group::Cols, access[1].packed(self.math, &tile, tiles[1]));
         let target = self.target(problem, node, follow, sums);
         let width = size.n.next_multiple_of(4);
         let plane = size.m * width;
@@ -236,22 +238,15 @@ impl Writer<'_, '_> {
         self.emit.launch(kernel, [total.div_ceil(across) as u32, 1, 1], MOVERS, shared, p.args);
     }
 
-    /// How an operand is read by tiles, so many of which read each element.
-    fn operand(
-        &mut self,
-        what: &str,
-        space: &Space,
-        e: &Element,
-        group: Group,
-        (tile, reads): (&Tile, usize),
-    ) -> Loader {
+    /// How an operand is read; `pack`: whether it should be laid out for the product first.
+    fn operand(&mut self, what: &str, space: &Space, e: &Element, group: Group, pack: bool) -> Loader {
         let loader = self.loader(what, space, e, group);
         let (rows, sum) = (loader.view.extent(0), loader.view.extent(1));
         let (blocks, bytes) = (space.blocks(), self.math.dtype().bytes());
         // Elements that lie far apart or across, and are read again by other tiles: once through memory is cheaper.
         let own = self.emit.rows().is_some() && matches!(group, Group::Rows);
         let made = e.operand.body.reads().iter().any(|&n| self.emit.makes(n));
-        if own || made || !self.access(space, e, &loader).packed(self.math, tile, reads) {
+        if own || made || !pack {
             return loader;
         }
         let width = sum.next_multiple_of(PACKED);
@@ -289,7 +284,16 @@ impl Writer<'_, '_> {
             let loader = self.loader(what, &problem.space, e, group);
             self.access(&problem.space, e, &loader)
         };
-        [one("left", &problem.left, Group::Rows), one("right", &problem.right, Group::Cols)]
+        let [mut left, mut right] =
+            [one("left", &problem.left, Group::Rows), one("right", &problem.right, Group::Cols)];
+        // One operand laid along the sum is worth nothing while a step waits for the other, which is turned on its way.
+        let waits = [&left, &right].map(|a| !a.along && a.apart.is_none());
+        for (a, other_waits) in [(&mut left, waits[1]), (&mut right, waits[0])] {
+            if other_waits && self.math == Math::Tf32 && !a.far(self.math) {
+                a.apart = None;
+            }
+        }
+        [left, right]
     }
 
     fn access(&self, space: &Space, e: &Element, loader: &Loader) -> Access {
