@@ -136,7 +136,7 @@ fn check_modules(cases: &[(&Case, &Module)]) {
             regions.push(Region { bytes: ty.bytes(), data });
         }
         let scratch = regions.len();
-        regions.push(Region { bytes: module.scratch, data: vec![] });
+        regions.push(Region { bytes: module.workspace, data: vec![] });
         let calls: Vec<Call> = module
             .launches
             .iter()
@@ -623,7 +623,7 @@ extern \"C\" __global__ void __launch_bounds__(32) matrices(unsigned* to) {{
 }}
 "
     );
-    let binary = Binary::new(&[&Module { text, launches: vec![], scratch: 0, products: vec![] }]);
+    let binary = Binary::new(&[&Module { text, launches: vec![], workspace: 0, products: vec![] }]);
     let call = |name: &str, count: usize| Call {
         kernel: prefix(0) + name,
         grid: [1; 3],

@@ -86,7 +86,7 @@ fn made(binary: &Binary, rows: &Rows<'_>, picks: &HostTensor, bytes: usize) -> V
 }
 
 fn module() -> Module {
-    Module { text: held::text(), launches: vec![], scratch: 0, products: vec![] }
+    Module { text: held::text(), launches: vec![], workspace: 0, products: vec![] }
 }
 
 #[test]

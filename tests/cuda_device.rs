@@ -42,7 +42,7 @@ pub fn lower(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -> Module 
     let mut launches = vec![];
     for (i, c) in clusters.iter().enumerate() {
         let mut args: Vec<Arg> = c.reads.iter().chain(&c.writes).map(|n| Arg::Node(*n)).collect();
-        let scratch = Arg::Scratch(8 * (i % 100));
+        let scratch = Arg::Scratch(plan.arena + 8 * (i % 100));
         args.extend([scratch, Arg::U32(i as u32)]);
         let launch = |kernel: String, args| Launch {
             kernel,
@@ -58,7 +58,7 @@ pub fn lower(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -> Module 
             launches.push(launch("check".into(), vec![scratch, Arg::U32(i as u32)]));
         }
     }
-    Module { text, launches, scratch: SCRATCH, products }
+    Module { text, launches, workspace: plan.arena + SCRATCH, products }
 }
 
 #[derive(Clone, Debug)]

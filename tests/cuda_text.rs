@@ -264,7 +264,7 @@ fn broken(text: &str) -> Result<Vec<Vec<u8>>, String> {
 /// The same in a launch of some blocks.
 fn broken_in(text: &str, blocks: u32) -> Result<Vec<Vec<u8>>, String> {
     let text = format!("{PRELUDE}{KERNEL}bad\nextern \"C\" __global__ void __launch_bounds__(64) bad({text}}}\n");
-    let module = Module { text, launches: vec![], scratch: 0, products: vec![] };
+    let module = Module { text, launches: vec![], workspace: 0, products: vec![] };
     let binary = Binary::new(&[&module]);
     let x: Vec<f64> = (0..64).map(f64::from).collect();
     let regions = [Region { bytes: 256, data: encode(&x, DType::F32) }, Region { bytes: 256, data: vec![] }];

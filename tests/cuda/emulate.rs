@@ -284,8 +284,7 @@ impl Emulated {
     pub fn step(&mut self, p: &Program, inputs: &[(&str, &HostTensor)]) -> Result<Vec<(Name, HostTensor)>, String> {
         let g = &p.graph;
         let mut m = Memory::default();
-        let arena = m.add(p.plan.arena, vec![]);
-        let scratch = m.add(p.module.scratch, vec![]);
+        let arena = m.add(p.module.workspace, vec![]);
         let mut at: BTreeMap<NodeId, (usize, usize)> = BTreeMap::new();
         for (&n, place) in &p.plan.places {
             let ty = g.ty(n);
@@ -322,7 +321,7 @@ impl Emulated {
                     .iter()
                     .map(|a| match a {
                         Arg::Node(n) => at[n],
-                        Arg::Scratch(byte) => (scratch, *byte),
+                        Arg::Scratch(byte) => (arena, *byte),
                         Arg::U32(v) => (usize::MAX, *v as usize),
                     })
                     .collect(),

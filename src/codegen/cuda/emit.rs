@@ -5,7 +5,8 @@ use super::contract::tuning::{Shape, Tuning};
 use super::ir::{Function, Kind, Var};
 use super::packs::Asked;
 use super::print::{parameters, print, print_stage};
-use super::{Arch, Arg, Cut, KERNEL, Launch, Module, PRELUDE, verify};
+use super::room::Need;
+use super::{Arch, Arg, Cut, KERNEL, Launch, Module, PLAN, PRELUDE, verify};
 use crate::fuse::{Cluster, label};
 use crate::graph::{Graph, NodeId};
 use crate::plan::{Place, Plan};
@@ -36,7 +37,9 @@ pub(super) struct Stage {
 
 /// Where stages are collected.
 struct Capture {
+    /// The first cluster, to which the launches belong, and the last.
     lead: usize,
+    last: usize,
     makes: BTreeSet<NodeId>,
     rows: Option<usize>,
     pending: Option<(String, Vec<String>)>,
@@ -68,7 +71,10 @@ pub struct Emit<'a> {
     /// What becomes part of another kernel.
     capture: Option<Capture>,
     used: usize,
-    scratch: usize,
+    /// What clusters need for themselves, by the one to which their launches belong.
+    pub(super) needs: BTreeMap<usize, Need>,
+    /// Bytes of the arena and of what does not fit into it.
+    pub(super) workspace: usize,
 }
 
 impl<'a> Emit<'a> {
@@ -89,7 +95,8 @@ impl<'a> Emit<'a> {
             asked: vec![],
             capture: None,
             used: 0,
-            scratch: 0,
+            needs: BTreeMap::new(),
+            workspace: plan.arena,
         }
     }
 
@@ -106,7 +113,15 @@ impl<'a> Emit<'a> {
         self.used = 0;
         let clusters = &self.plan.clusters.clusters[lead..lead + count];
         let makes = clusters.iter().flat_map(|c| c.writes.iter().copied()).collect();
-        self.capture = Some(Capture { lead, makes, rows: None, pending: None, counters: 0, stages: vec![] });
+        self.capture = Some(Capture {
+            lead,
+            last: lead + count - 1,
+            makes,
+            rows: None,
+            pending: None,
+            counters: 0,
+            stages: vec![],
+        });
     }
 
     /// The stages since the last call; each block of those that follow does `rows` rows, or as it likes.
@@ -249,18 +264,26 @@ impl<'a> Emit<'a> {
         self.launches.push(launch);
     }
 
-    /// Room in the scratch that no cluster uses, once all are done; its first byte.
+    /// Room that no cluster uses, once all have theirs; its first byte.
     pub(super) fn reserve(&mut self, bytes: usize) -> usize {
-        let at = self.scratch.next_multiple_of(256);
-        self.scratch = at + bytes;
+        let at = self.workspace.next_multiple_of(PLAN.align);
+        self.workspace = at + bytes;
         at
     }
 
-    /// Room in the scratch for the present cluster; its first byte, a multiple of 256.
+    /// Room for the present cluster while it runs; its first byte within that, a multiple of what places are aligned to.
     pub fn scratch(&mut self, bytes: usize) -> usize {
         let at = self.used;
-        self.used += bytes.next_multiple_of(256);
-        self.scratch = self.scratch.max(self.used);
+        self.used += bytes.next_multiple_of(PLAN.align);
+        let (first, mut last) = (self.lead(), self.cluster);
+        match &self.capture {
+            Some(c) => last = c.last,
+            // The map behind it may be done in the same launches.
+            None if self.plan.followed.contains(&last) => last += 1,
+            None => {}
+        }
+        let need = self.needs.entry(first).or_insert(Need { last, bytes: 0 });
+        need.bytes = need.bytes.max(self.used);
         at
     }
 
@@ -278,7 +301,7 @@ impl<'a> Emit<'a> {
 
     pub(super) fn finish(self) -> Module {
         let text = self.preludes.concat() + &self.texts.concat();
-        Module { text, launches: self.launches, scratch: self.scratch, products: self.products }
+        Module { text, launches: self.launches, workspace: self.workspace, products: self.products }
     }
 }
 

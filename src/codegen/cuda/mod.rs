@@ -16,6 +16,7 @@ mod packs;
 pub mod print;
 mod product;
 mod reduce;
+mod room;
 mod rows;
 mod shared;
 mod show;
@@ -57,7 +58,7 @@ pub enum Arch {
 pub enum Arg {
     /// Address of a stored node (its place in the plan).
     Node(NodeId),
-    /// Address of this byte of the module's scratch.
+    /// Address of this byte of the workspace, which begins with the arena.
     Scratch(usize),
     /// A number.
     U32(u32),
@@ -100,8 +101,8 @@ pub struct Module {
     pub text: String,
     /// In order.
     pub launches: Vec<Launch>,
-    /// Bytes of scratch (256-byte aligned) that launches share.
-    pub scratch: usize,
+    /// Bytes of the workspace (256-byte aligned) that launches share: the plan's arena, and what they need beyond it.
+    pub workspace: usize,
     /// Products that are cut into tiles.
     pub products: Vec<Cut>,
 }
@@ -136,6 +137,7 @@ pub fn generate_tuned(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -
             i += 1;
         }
     }
+    emit.settle();
     emit.emit_packs();
     emit.finish()
 }

@@ -46,13 +46,13 @@ impl Module {
                         };
                         write!(s, "{} %{} {}{place}", if i == 0 { "" } else { "," }, n.0, g.ty(*n))
                     }
-                    Arg::Scratch(at) => write!(s, "{} scratch+{at}", if i == 0 { "" } else { "," }),
+                    Arg::Scratch(at) => write!(s, "{} scratch @{at}", if i == 0 { "" } else { "," }),
                     Arg::U32(v) => write!(s, "{} {v}", if i == 0 { "" } else { "," }),
                 };
             }
             s.push('\n');
         }
-        let _ = writeln!(s, "// {} launches, {} bytes of scratch", self.launches.len(), self.scratch);
+        let _ = writeln!(s, "// {} launches, {} bytes of values and scratch", self.launches.len(), self.workspace);
         s
     }
 }

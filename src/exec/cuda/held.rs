@@ -226,7 +226,7 @@ impl CudaExecutor {
     fn arrange(&mut self, p: &mut Program) -> Result<(), ExecError> {
         let (sent, bytes) = super::program::arrange(&mut p.inputs);
         p.sent = sent;
-        p.layout = Layout::new(bytes, p.plan.arena, p.module.scratch);
+        p.layout = Layout::new(bytes, p.plan.arena, p.module.workspace);
         self.grow(p.layout.bytes)?;
         p.generation = u64::MAX;
         Ok(())

@@ -147,7 +147,7 @@ pub fn outline(graph: &Graph, lower: Lower, device: &roofline::Peaks) -> Result<
     let (graph, plan) = planned(graph, layout::for_new_device, true, true, PLAN)?;
     let module = lower(&graph, &plan, device.arch, &Tuning::default());
     program::verify(&module, &plan).map_err(ExecError::Bug)?;
-    let layout = Layout::new(program::inputs(&graph).1, plan.arena, module.scratch);
+    let layout = Layout::new(program::inputs(&graph).1, plan.arena, module.workspace);
     Ok(Outline {
         kernels: program::kernels(&module).0.len(),
         launches: module.launches.len(),
@@ -239,7 +239,7 @@ impl CudaExecutor {
     /// Bytes that runs of a graph need, by its plan alone: nothing is compiled, so scratch of its kernels is left out.
     pub fn need(&self, graph: &Graph) -> Result<u64, ExecError> {
         let (graph, plan) = planned(graph, layout::for_new_device, self.options.fuse, true, self.plans())?;
-        let layout = Layout::new(program::inputs(&graph).1, plan.arena, 0);
+        let layout = Layout::new(program::inputs(&graph).1, plan.arena, plan.arena);
         Ok((plan.persistent + plan.constant + layout.bytes) as u64)
     }
 
@@ -316,7 +316,7 @@ impl CudaExecutor {
                 wanted.entry(target.to_string()).or_insert_with(|| graph.ty(*n).clone());
             }
         }
-        let layout = Layout::new(input_bytes, plan.arena, module.scratch);
+        let layout = Layout::new(input_bytes, plan.arena, module.workspace);
         let new = wanted.iter().filter(|w| !self.names.contains_key(w.0)).map(|w| w.1.bytes()).sum();
         // What is computed has more right to memory than data, which can be sent.
         if self.afford(&plan, &layout, new).is_err() {

@@ -102,17 +102,18 @@ pub(super) struct Layout {
     pub inputs: usize,
     /// First byte of the arena.
     pub arena: usize,
-    /// First byte of the module's scratch.
+    /// First byte behind the arena: of scratch that has no room in it.
     pub scratch: usize,
     /// Bytes in all.
     pub bytes: usize,
 }
 
 impl Layout {
-    pub fn new(inputs: usize, arena: usize, scratch: usize) -> Self {
+    /// For so many bytes of inputs, a plan's arena, and all that launches need with it.
+    pub fn new(inputs: usize, arena: usize, workspace: usize) -> Self {
         let inputs = inputs.next_multiple_of(ALIGN);
-        let scratch_at = inputs + arena.next_multiple_of(ALIGN);
-        Self { inputs, arena: inputs, scratch: scratch_at, bytes: scratch_at + scratch.next_multiple_of(ALIGN) }
+        let scratch = inputs + arena.next_multiple_of(ALIGN);
+        Self { inputs, arena: inputs, scratch, bytes: scratch.max(inputs + workspace.next_multiple_of(ALIGN)) }
     }
 }
 
@@ -202,7 +203,7 @@ impl Program {
             for arg in &launch.args {
                 params.push(match *arg {
                     Arg::Node(n) => Param::Address(self.address(places, n)?),
-                    Arg::Scratch(at) => Param::Address(places.workspace + (self.layout.scratch + at) as Address),
+                    Arg::Scratch(at) => Param::Address(places.workspace + (self.layout.arena + at) as Address),
                     Arg::U32(v) => Param::U32(v),
                 });
             }
@@ -258,8 +259,8 @@ pub(super) fn verify(module: &Module, plan: &Plan) -> Result<(), String> {
                 Arg::Node(n) if !plan.places.contains_key(n) => {
                     return Err(format!("{at} takes %{}, which has no place", n.0));
                 }
-                Arg::Scratch(b) if *b >= module.scratch => {
-                    return Err(format!("{at} takes byte {b} of {} bytes of scratch", module.scratch));
+                Arg::Scratch(b) if *b >= module.workspace => {
+                    return Err(format!("{at} takes byte {b} of {} bytes of the workspace", module.workspace));
                 }
                 Arg::Node(_) | Arg::Scratch(_) | Arg::U32(_) => {}
             }
