@@ -288,7 +288,7 @@ pub(super) struct Gx {
     pub canon: Vec<NodeId>,
     /// Statements run through so far.
     pub work: usize,
-    canon_index: HashMap<(Op, Vec<NodeId>, Type), NodeId>,
+    canon_index: rustc_hash::FxHashMap<(Op, Vec<NodeId>, Type), NodeId>,
     /// Structural hashes of nodes, for noise.
     pub hashes: HashMap<NodeId, u64>,
     /// Updated values that hash like the tensor they replace.

@@ -6,7 +6,7 @@
 use super::alike::ordered;
 use super::index::{Affine, Guard, IndexMap};
 use crate::graph::{Binary, Const, DType, Dist, Graph, NodeId, Op, Unary};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::fmt;
 
 /// Number of an instruction's result.
@@ -239,9 +239,9 @@ pub struct Lower<'a> {
     stored: &'a dyn Fn(NodeId) -> bool,
     /// What is built.
     pub body: Body,
-    memo: HashMap<(NodeId, IndexMap), Reg>,
-    written: HashMap<NodeId, Reg>,
-    numbers: HashMap<Inst, Reg>,
+    memo: FxHashMap<(NodeId, IndexMap), Reg>,
+    written: FxHashMap<NodeId, Reg>,
+    numbers: FxHashMap<Inst, Reg>,
 }
 
 /// The node whose memory a reshape or stop shares.
@@ -256,7 +256,14 @@ impl<'a> Lower<'a> {
     /// A body over `domain`.
     pub fn new(graph: &'a Graph, stored: &'a dyn Fn(NodeId) -> bool, domain: &[usize]) -> Self {
         let body = Body { domain: domain.to_vec(), ..Body::default() };
-        Self { graph, stored, body, memo: HashMap::new(), written: HashMap::new(), numbers: HashMap::new() }
+        Self {
+            graph,
+            stored,
+            body,
+            memo: FxHashMap::default(),
+            written: FxHashMap::default(),
+            numbers: FxHashMap::default(),
+        }
     }
 
     fn rank(&self) -> usize {

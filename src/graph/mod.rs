@@ -20,7 +20,7 @@ pub use op::{Binary, Const, ContractDims, ConvGeom, Dist, Layout, Name, Op, Unar
 pub use ty::{DType, F64, Shape, Type};
 
 use crate::source::Span;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Index of a node.
@@ -68,8 +68,9 @@ pub struct Graph {
     nodes: Vec<Node>,
     origins: Vec<Origin>,
     current: u32,
-    origin_ids: HashMap<Origin, u32>,
-    interned: HashMap<(Op, Vec<NodeId>, Type), NodeId>,
+    origin_ids: FxHashMap<Origin, u32>,
+    // Each node is looked up once a pass; nobody gains by nodes that collide, so the quick hash does.
+    interned: FxHashMap<(Op, Vec<NodeId>, Type), NodeId>,
     /// Results, in order.
     pub outputs: Vec<Output>,
 }
@@ -95,7 +96,7 @@ impl Graph {
     pub fn new() -> Self {
         Self {
             origins: vec![Origin::default()],
-            origin_ids: HashMap::from([(Origin::default(), 0)]),
+            origin_ids: FxHashMap::from_iter([(Origin::default(), 0)]),
             ..Self::default()
         }
     }
