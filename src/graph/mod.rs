@@ -20,7 +20,9 @@ pub use op::{Binary, Const, ContractDims, ConvGeom, Dist, Layout, Name, Op, Unar
 pub use ty::{DType, F64, Shape, Type};
 
 use crate::source::Span;
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Index of a node.
@@ -69,10 +71,15 @@ pub struct Graph {
     origins: Vec<Origin>,
     current: u32,
     origin_ids: FxHashMap<Origin, u32>,
-    // Each node is looked up once a pass; nobody gains by nodes that collide, so the quick hash does.
-    interned: FxHashMap<(Op, Vec<NodeId>, Type), NodeId>,
+    // Nodes by their hash: a table of numbers, for each pass makes all of them anew.
+    interned: HashTable<NodeId>,
     /// Results, in order.
     pub outputs: Vec<Output>,
+}
+
+/// What nodes are found by; nobody gains by nodes that collide, so the quick hash does.
+fn hash_of(op: &Op, args: &[NodeId], ty: &Type) -> u64 {
+    FxBuildHasher.hash_one((op, args, ty))
 }
 
 /// The persistent tensor that an output replaces.
@@ -156,14 +163,20 @@ impl Graph {
     /// Adds a node as it is, or finds the equal one. Only [`builder`], the text form and passes that copy checked
     /// nodes call this; everything else goes through the builder's methods, which hold the shape rules.
     pub fn intern(&mut self, op: Op, args: Vec<NodeId>, ty: Type) -> NodeId {
-        let key = (op, args, ty);
-        if let Some(&id) = self.interned.get(&key) {
+        let hash = hash_of(&op, &args, &ty);
+        let same = |&id: &NodeId| {
+            let n = &self.nodes[id.index()];
+            n.op == op && n.args == args && n.ty == ty
+        };
+        if let Some(&id) = self.interned.find(hash, same) {
             return id;
         }
         let id = NodeId(self.nodes.len() as u32);
-        let (op, args, ty) = key.clone();
         self.nodes.push(Node { op, args, ty, origin: self.current });
-        self.interned.insert(key, id);
+        self.interned.insert_unique(hash, id, |&id| {
+            let n = &self.nodes[id.index()];
+            hash_of(&n.op, &n.args, &n.ty)
+        });
         id
     }
 

@@ -9,7 +9,7 @@
 //! - Operands that lie in 16-byte pieces go to shared memory by `cp.async`, several stages ahead; all others (a
 //!   conversion, a prologue, odd strides) through registers, one stage ahead of the multiplication.
 //! - An operand whose neighbours lie far apart (a convolution's weights) and that many tiles read is laid out for the
-//!   product by a small kernel before.
+//!   product by a small kernel before; so is one that lies across the sum where tf32 is multiplied by `wgmma`.
 //! - A product with too few tiles for the device cuts its sum into parts, which the last block of a tile adds in order
 //!   (a second kernel where they are many): the same bits in every run. Reductions of the result ([`sums`]) likewise.
 //! - Sums are in f32. f32 operands are multiplied in f32, 16-bit ones by `mma.sync` (m16n8k16), tf32 ones by m16n8k8;
