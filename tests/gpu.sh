@@ -200,7 +200,7 @@ if has train; then
     done
   done
 fi
-# What timed programs compile, so that it does not take their time: our kernels, and those of PyTorch's compiler.
+# What timed programs compile, so that it does not take their time: our kernels, and those of the peers' compilers.
 if has bench; then
   for w in $usable; do
     for p in $precisions; do
@@ -215,6 +215,11 @@ if [ -n "$torch" ] && grep -q compile <<<"$modes_of_peers"; then
       job fill "$w $p compile" 240 env TORCHINDUCTOR_COMPILE_THREADS=2 "$python" tests/bench/torch_gan.py --workload "$w" --mode compile \
         --dtype "$p" --device cuda --repeat 1 --warmup 1 --steps 1
     done
+  done
+fi
+if [ -n "$torch" ] && grep -qw jit <<<"$modes_of_peers"; then
+  for w in $usable; do
+    job fill "$w jit" 240 "$python" tests/bench/jax_gan.py --workload "$w" --dtype "${precisions// /,}" --device cuda --repeat 1 --warmup 1 --steps 1
   done
 fi
 wait
