@@ -393,3 +393,17 @@ fn front_end_commands() {
     ok(&["fmt", "--check", s(&ring)]);
     assert!(ok(&["explain", "E0101"]).contains("E0101"));
 }
+
+/// Parts of sums lie in the arena where it is free: 32 MiB of them (dcgan64's weight gradients in bf16) take less than half
+/// of that beyond values, state and data.
+#[test]
+fn a_gpus_parts_of_sums_take_little_memory_of_their_own() {
+    let said = ok(&["check", "tests/bench/dcgan64.gan", "--target", "sm_90a", "--precision", "bf16"]);
+    let line = said.lines().find(|l| l.contains("sm_90a:")).expect("a line for the device");
+    let after = |what: &str| -> f64 {
+        let rest = line.split_once(what).unwrap_or_else(|| panic!("{what}: {line}")).1.trim_start();
+        rest.split([' ', ',', ')']).next().and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{what}: {line}"))
+    };
+    let beyond = after("memory ") - after("(values ") - after("parameters and state ") - after("data ");
+    assert!((0.0..16.0).contains(&beyond), "{beyond} MiB: {line}");
+}
