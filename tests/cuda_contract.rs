@@ -354,6 +354,18 @@ fn tf32_operands_across_the_sum_are_laid_along_it() {
     check_modules(&modules.iter().map(|m| (m.0, &m.1)).collect::<Vec<_>>());
 }
 
+/// Two neighbours of two bytes are less than an access should be: such an operand is laid out anew, two rows at a time.
+#[test]
+fn packs_take_neighbouring_rows_together() {
+    let case = matmul(DType::Bf16, [4200, 260, 70], [true, false]);
+    let module = case.module(Arch::Sm90a);
+    let access = module.products[0].shape.access[1];
+    assert!(!access.along && access.vector == 2, "{access:?}");
+    assert!(module.text.contains("  ganc_pack<264>(to + (long long)z * 18480, "), "{}", module.text);
+    assert!(module.text.contains("at % 9240);"), "{}", module.text);
+    check_modules(&[(&case, &module)]);
+}
+
 /// The same product of operands rounded to tf32.
 fn in_tf32(case: &Case) -> Case {
     let graph = ganc::passes::precision(&case.graph, &|_| Some(ganc::passes::Rounded::Tf32));
