@@ -7,6 +7,7 @@
 use super::emit::Emit;
 use super::{Arg, PLAN};
 use crate::plan::{Place, Plan};
+use std::collections::BTreeMap;
 
 /// What the launches of a cluster, or of those that share its launches, need.
 #[derive(Clone, Copy, Debug)]
@@ -20,20 +21,23 @@ pub(super) struct Need {
 impl Emit<'_> {
     /// Gives all clusters their room, before packs get theirs behind it.
     pub(super) fn settle(&mut self) {
-        let plan = self.plan;
-        let mut launches = self.take_launches();
+        let mut places: BTreeMap<usize, usize> = BTreeMap::new();
         for (&first, need) in &self.needs {
-            let at = gap(plan, (first, need.last), need.bytes);
+            let at = gap(self.plan, (first, need.last), need.bytes);
             self.workspace = self.workspace.max(at + need.bytes);
-            for arg in launches.iter_mut().filter(|l| l.cluster == first).flat_map(|l| &mut l.args) {
-                match arg {
+            places.insert(first, at);
+        }
+        for mut launch in self.take_launches() {
+            let room = self.needs.get(&launch.cluster).zip(places.get(&launch.cluster));
+            for arg in &mut launch.args {
+                match (arg, room) {
                     // Places of packs, which are not known yet, are beyond all others.
-                    Arg::Scratch(byte) if *byte < need.bytes => *byte += at,
-                    Arg::Scratch(_) | Arg::Node(_) | Arg::U32(_) => {}
+                    (Arg::Scratch(byte), Some((need, at))) if *byte < need.bytes => *byte += at,
+                    (Arg::Scratch(_) | Arg::Node(_) | Arg::U32(_), _) => {}
                 }
             }
+            self.push_launch(launch);
         }
-        launches.into_iter().for_each(|l| self.push_launch(l));
     }
 }
 

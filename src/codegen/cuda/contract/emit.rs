@@ -11,6 +11,7 @@ use super::super::product::Follow;
 use super::space::{Element, Group, Problem, Space};
 use super::sums::Sums;
 use super::tiles::{Access, Choice, Math, Size};
+use super::tuning::Shape;
 use super::view::{View, element, through};
 use crate::fuse::{Affine, Body, Code, Guard, Inst, Sink};
 use crate::graph::ty::strides;
@@ -98,22 +99,22 @@ struct Target {
 }
 
 impl Writer<'_, '_> {
-    /// The launches of a product of this size.
+    /// The launches of a product of this shape, cut so.
     pub fn product(
         &mut self,
         problem: &Problem,
-        (size, choice): (Size, Choice),
+        (shape, choice): (&Shape, Choice),
         node: NodeId,
         follow: &Follow,
         sums: &Sums,
     ) {
         let space = &problem.space;
         let Choice { tile, parts, last: by_last } = choice;
-        let (tiles, access) = (choice.tiles(size), self.accesses(problem));
-        let left =
-            self.operand("left", space, &problem.left, Group::Rows, access[0].packed(self.math, &tile, tiles[0]));
-        let right =
-            self.operand("right", space, &problem.right, Group::Cols, access[1].packed(self.math, &tile, tiles[1]));
+        let (size, access) = (shape.size, shape.access);
+        let tiles = choice.tiles(size);
+        let pack = [0, 1].map(|i| access[i].packed(self.math, &tile, tiles[i]));
+        let left = self.operand("left", space, &problem.left, Group::Rows, pack[0]);
+        let right = self.operand("right", space, &problem.right, Group::Cols, pack[1]);
         let target = self.target(problem, node, follow, sums);
         let width = size.n.next_multiple_of(4);
         let plane = size.m * width;

@@ -120,7 +120,7 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
     if !emit.shares() {
         emit.cut(shape, choice);
     }
-    Writer { emit, math }.product(&problem, (size, choice), job.node, follow, &sums);
+    Writer { emit, math }.product(&problem, (&shape, choice), job.node, follow, &sums);
     true
 }
 

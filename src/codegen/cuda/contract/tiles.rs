@@ -372,7 +372,7 @@ impl Access {
     }
 
     /// Whether its accesses are narrower than asynchronous copies should be.
-    pub fn far(&self, math: Math) -> bool {
+    pub(super) fn far(&self, math: Math) -> bool {
         self.vector * math.dtype().bytes() < 8
     }
 
