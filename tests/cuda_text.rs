@@ -30,13 +30,18 @@ fn run(p: &Program, env: &Env, options: Options) -> Vec<(Name, HostTensor)> {
 /// Runs graphs in the plan's arena with threads in order, and apart in random order: the same bits, the oracle's
 /// values.
 pub fn check(cases: &[(Graph, Env)], fuse: bool, tolerance: f64) {
+    check_on(Arch::Sm80, cases, fuse, tolerance);
+}
+
+/// The same with the kernels of an architecture.
+pub fn check_on(arch: Arch, cases: &[(Graph, Env)], fuse: bool, tolerance: f64) {
     let graphs: Vec<&Graph> = cases.iter().map(|c| &c.0).collect();
-    let programs = compile_all(&graphs, Options { fuse, ..PLAIN });
+    let programs = compile_all(&graphs, Options { fuse, arch, ..PLAIN });
     for (p, (g, env)) in programs.iter().zip(cases) {
         let report = |what: &str| format!("{what}, fused: {fuse}\n{}", text::print(g));
-        let plain = run(p, env, Options { fuse, ..PLAIN });
+        let plain = run(p, env, Options { fuse, arch, ..PLAIN });
         compare(g, env, &plain, tolerance, &|| report("in the arena"));
-        let strict = run(p, env, Options { fuse, ..STRICT });
+        let strict = run(p, env, Options { fuse, arch, ..STRICT });
         assert_eq!(plain, strict, "{}", report("another order of threads gives other bits"));
     }
 }

@@ -79,7 +79,7 @@ impl Operand {
 }
 
 /// A product.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Product {
     /// General contraction.
     Dot(ContractDims),

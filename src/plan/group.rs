@@ -28,6 +28,18 @@ pub struct Group {
     pub count: usize,
     /// The strands: each of the clusters is in one of them.
     pub strands: Vec<Strand>,
+    /// Whether strands do the same with other tensors, each as it would be done alone; there may be one strand only, of
+    /// which other groups have several.
+    pub twins: Option<Alike>,
+}
+
+/// Groups whose strands are all alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alike {
+    /// The most strands of one.
+    pub most: usize,
+    /// The mean, rounded.
+    pub usual: usize,
 }
 
 impl Group {

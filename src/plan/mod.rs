@@ -11,6 +11,7 @@ pub mod group;
 mod order;
 mod print;
 mod rows;
+mod twins;
 mod verify;
 
 use crate::fuse::{Body, Clusters, Code, Product, Sink, Work, base, is_leaf};

@@ -1,6 +1,7 @@
 //! Launch order, and which persistent tensors are overwritten in place.
 
 use super::group::{Group, LITTLE, Ready, Strand, all_rows};
+use super::twins::{self, Unit};
 use crate::fuse::{Affine, Body, Cluster, Clusters, Code, Kind, Sink, Work, base};
 use crate::graph::{Graph, Name, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,19 +138,40 @@ pub(super) fn order(g: &Graph, clusters: &mut Clusters, in_place: bool, follow: 
     assert_eq!(order.len(), list.len(), "launches wait for each other");
     let grouped: BTreeSet<usize> = together.iter().flatten().flat_map(|s| s.clusters.clone()).collect();
     let pairs = if follow { super::follow::pair(g, list, &dag.next, &grouped, &mut order) } else { vec![] };
-    let leads: BTreeSet<usize> = pairs.iter().map(|p| p.0).collect();
-    let followed = order.iter().enumerate().filter(|o| leads.contains(o.1)).map(|o| o.0).collect();
-    let mut place = vec![0; list.len()];
-    order.iter().enumerate().for_each(|(p, &i)| place[i] = p);
-    let groups = together.into_iter().map(|mut strands| {
-        strands.iter_mut().flat_map(|s| &mut s.clusters).for_each(|i| *i = place[*i]);
-        let all: Vec<usize> = strands.iter().flat_map(|s| s.clusters.clone()).collect();
-        Group { first: all.iter().copied().min().unwrap_or(0), count: all.len(), strands }
-    });
-    let groups = groups.collect();
+    let units = twins::units(&order, &pairs, together);
+    let sets = match share {
+        true => twins::join(g, list, &dag.next, units),
+        false => units.into_iter().map(|u| (vec![u], None)).collect(),
+    };
     let mut slots: Vec<_> = std::mem::take(&mut clusters.clusters).into_iter().map(Some).collect();
-    clusters.clusters = order.into_iter().filter_map(|i| slots[i].take()).collect();
-    Order { in_place: chosen, followed, groups }
+    let mut found = Order { in_place: chosen, ..Order::default() };
+    for (set, twins) in sets {
+        let first = clusters.clusters.len();
+        // Where each cluster comes to be.
+        let mut take = |own: Vec<usize>| -> Vec<usize> {
+            let from = clusters.clusters.len();
+            clusters.clusters.extend(own.into_iter().filter_map(|i| slots[i].take()));
+            (from..clusters.clusters.len()).collect()
+        };
+        let mut strands = vec![];
+        for unit in set {
+            match unit {
+                Unit::Own(own) if twins.is_some() => strands.push(Strand { rows: None, clusters: take(own) }),
+                Unit::Own(own) => {
+                    if let [lead, _] = take(own)[..] {
+                        found.followed.insert(lead);
+                    }
+                }
+                Unit::Shared(shared) => {
+                    strands.extend(shared.into_iter().map(|s| Strand { rows: s.rows, clusters: take(s.clusters) }));
+                }
+            }
+        }
+        if !strands.is_empty() {
+            found.groups.push(Group { first, count: clusters.clusters.len() - first, strands, twins });
+        }
+    }
+    found
 }
 
 /// Whose turn it is first among clusters that are ready.

@@ -35,7 +35,8 @@ impl Plan {
                 }
             };
             let strands: Vec<String> = group.strands.iter().map(strand).collect();
-            let _ = writeln!(s, "together {}", strands.join(", "));
+            let how = if group.twins.is_some() { "alike" } else { "together" };
+            let _ = writeln!(s, "{how} {}", strands.join(", "));
         }
         for c in &self.commits {
             let _ = writeln!(s, "copy %{} to {}", c.from.0, c.to);

@@ -19,6 +19,7 @@ pub const NAME: &str = "$NAME";
 pub const SHARED_THREADS: usize = 256;
 
 /// A kernel that is part of another one: a device function that does what one block would do.
+#[derive(Clone)]
 pub(super) struct Stage {
     /// Index of the cluster in the plan.
     pub cluster: usize,
@@ -31,6 +32,8 @@ pub(super) struct Stage {
     pub blocks: usize,
     pub threads: usize,
     pub shared: usize,
+    /// Blocks that must fit on a multiprocessor, if that was said.
+    pub least: Option<usize>,
     /// Counters of each sort that it uses.
     pub counters: usize,
 }
@@ -42,7 +45,10 @@ struct Capture {
     last: usize,
     makes: BTreeSet<NodeId>,
     rows: Option<usize>,
+    /// See [`Emit::twins`], if stages are what they would be alone.
+    twins: Option<usize>,
     pending: Option<(String, Vec<String>)>,
+    least: Option<usize>,
     counters: usize,
     stages: Vec<Stage>,
 }
@@ -109,7 +115,8 @@ impl<'a> Emit<'a> {
     }
 
     /// From now on kernels become stages of the launches of `count` clusters from `lead` on, to which they belong.
-    pub(super) fn capture(&mut self, lead: usize, count: usize) {
+    /// `twins`: see [`Emit::twins`].
+    pub(super) fn capture(&mut self, lead: usize, count: usize, twins: Option<usize>) {
         self.used = 0;
         let clusters = &self.plan.clusters.clusters[lead..lead + count];
         let makes = clusters.iter().flat_map(|c| c.writes.iter().copied()).collect();
@@ -118,7 +125,9 @@ impl<'a> Emit<'a> {
             last: lead + count - 1,
             makes,
             rows: None,
+            twins,
             pending: None,
+            least: None,
             counters: 0,
             stages: vec![],
         });
@@ -139,8 +148,19 @@ impl<'a> Emit<'a> {
     }
 
     /// Whether kernels become stages.
-    pub(super) fn shares(&self) -> bool {
+    pub(super) fn stages_only(&self) -> bool {
         self.capture.is_some()
+    }
+
+    /// Whether they become stages of launches that do other work too, with as many threads.
+    pub(super) fn shares(&self) -> bool {
+        self.capture.as_ref().is_some_and(|c| c.twins.is_none())
+    }
+
+    /// How many times launches like the present ones do what they do as a rule, each time with other tensors; none if
+    /// they are not such launches.
+    pub(super) fn twins(&self) -> Option<usize> {
+        self.capture.as_ref().and_then(|c| c.twins)
     }
 
     /// Whether a node is made by the clusters of the present launches: nothing can be done with it before them.
@@ -160,7 +180,7 @@ impl<'a> Emit<'a> {
 
     /// Words of a kernel's text for the number of its block, and for the counters of blocks.
     pub(super) fn words(&self) -> [&'static str; 2] {
-        if self.shares() { ["stage_block", "stage_counts"] } else { ["blockIdx.x", "ganc_counts"] }
+        if self.stages_only() { ["stage_block", "stage_counts"] } else { ["blockIdx.x", "ganc_counts"] }
     }
 
     /// Threads of a block that would have `otherwise` by itself.
@@ -172,6 +192,13 @@ impl<'a> Emit<'a> {
     pub(super) fn counters(&mut self, count: usize) {
         if let Some(c) = &mut self.capture {
             c.counters = c.counters.max(count);
+        }
+    }
+
+    /// Notes how many blocks of the next kernel must fit on a multiprocessor.
+    pub(super) fn least(&mut self, blocks: usize) {
+        if let Some(c) = &mut self.capture {
+            c.least = Some(blocks);
         }
     }
 
@@ -187,7 +214,8 @@ impl<'a> Emit<'a> {
     pub fn kernel(&mut self, what: &str, text: String, parameters: &[String]) -> String {
         if let Some(c) = &mut self.capture {
             let ty = |p: &String| p.rsplit_once(' ').map_or("", |x| x.0).replace(" __restrict__", "");
-            c.pending = Some((text.replace(" __restrict__", ""), parameters.iter().map(ty).collect()));
+            let text = if c.twins.is_some() { text } else { text.replace(" __restrict__", "") };
+            c.pending = Some((text, parameters.iter().map(ty).collect()));
             return String::new();
         }
         if let Some(name) = self.known.get(&text) {
@@ -205,7 +233,7 @@ impl<'a> Emit<'a> {
     /// Adds a kernel of the IR, which bears the name [`NAME`], for a launch of `across` blocks along x.
     pub(super) fn function(&mut self, what: &str, f: &Function, across: usize) -> String {
         debug_assert_eq!(verify::verify(f), Ok(()));
-        let text = if self.shares() { print_stage(f, across as u32) } else { print(f) };
+        let text = if self.stages_only() { print_stage(f, across as u32) } else { print(f) };
         self.kernel(what, text, &parameters(f))
     }
 
@@ -233,8 +261,8 @@ impl<'a> Emit<'a> {
         if let Some(c) = &mut self.capture {
             let Some((text, types)) = c.pending.take() else { return };
             let (blocks, counters) = (grid.iter().map(|&n| n as usize).product(), std::mem::take(&mut c.counters));
-            let cluster = self.cluster;
-            c.stages.push(Stage { cluster, text, types, args, blocks, threads, shared, counters });
+            let (cluster, least) = (self.cluster, c.least.take());
+            c.stages.push(Stage { cluster, text, types, args, blocks, threads, shared, least, counters });
             return;
         }
         self.launches.push(Launch {

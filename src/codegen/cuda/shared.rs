@@ -9,7 +9,7 @@ use super::emit::{Emit, NAME, SHARED_THREADS, Stage, identifier};
 use super::product::Job;
 use super::{Arg, Launch};
 use crate::fuse::{Cluster, Work, label};
-use crate::plan::group::{Group, LONGEST, Strand};
+use crate::plan::group::{Alike, Group, LONGEST, Strand};
 use std::fmt::Write;
 
 /// Pointers of a launch: parameters may have 4096 bytes.
@@ -20,9 +20,27 @@ const MOST_STAGES: usize = LONGEST;
 const COUNTERS: usize = 1024;
 
 /// What neighbouring blocks of a launch do, stage by stage.
+#[derive(Clone)]
 struct Part {
     blocks: usize,
     stages: Vec<Stage>,
+}
+
+impl Part {
+    fn threads(&self) -> usize {
+        self.stages[0].threads
+    }
+
+    /// Whether it is one stage, and the same as another one but for its tensors.
+    fn is_like(&self, other: &Part) -> bool {
+        match (self.stages.as_slice(), other.stages.as_slice()) {
+            ([a], [b]) => {
+                let same = |a: &Stage| (a.blocks, a.threads, a.shared, a.least, a.counters);
+                same(a) == same(b) && a.types == b.types && a.text == b.text
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What stages take of a kernel.
@@ -47,6 +65,10 @@ impl Load {
         }
     }
 
+    fn times(self, n: usize) -> Self {
+        Self { stages: self.stages * n, pointers: self.pointers * n, counters: self.counters * n }
+    }
+
     fn fits(self) -> bool {
         self.stages <= MOST_STAGES && self.pointers <= MOST_POINTERS && self.counters <= COUNTERS
     }
@@ -54,7 +76,7 @@ impl Load {
 
 /// The launches of a group.
 pub(super) fn group(emit: &mut Emit, group: &Group) {
-    emit.capture(group.first, group.count);
+    emit.capture(group.first, group.count, group.twins.map(|t| t.usual));
     // What one launch each could do: those of a strand wait for each other.
     let mut rounds: Vec<Vec<Part>> = vec![];
     let mut add = |round: usize, part: Part| {
@@ -67,7 +89,9 @@ pub(super) fn group(emit: &mut Emit, group: &Group) {
     for strand in &group.strands {
         let parts = match (strand.rows, strand.clusters.as_slice()) {
             (Some(rows), _) => chain(emit, strand, rows),
-            (None, &[one]) if super::map::is_plain(&emit.plan.clusters.clusters[one].work) => {
+            (None, &[one])
+                if group.twins.is_none() && super::map::is_plain(&emit.plan.clusters.clusters[one].work) =>
+            {
                 maps.push(one);
                 continue;
             }
@@ -79,7 +103,7 @@ pub(super) fn group(emit: &mut Emit, group: &Group) {
     alone(emit).into_iter().for_each(|part| add(0, part));
     emit.release();
     for round in rounds {
-        launch(emit, group.first, round);
+        launch(emit, group, round);
     }
 }
 
@@ -149,36 +173,109 @@ fn by_rows(emit: &mut Emit, cluster: &Cluster, rows: usize) {
 }
 
 /// The launches of parts that know nothing of each other.
-fn launch(emit: &mut Emit, lead: usize, mut parts: Vec<Part>) {
-    // What takes longest begins first.
+fn launch(emit: &mut Emit, group: &Group, mut parts: Vec<Part>) {
+    // What takes longest begins first; what is alike comes together.
     parts.sort_by_key(|p| std::cmp::Reverse(p.stages.len()));
     let mut kernels: Vec<Vec<Part>> = vec![];
     for part in parts {
         let fits = |k: &&mut Vec<Part>| {
             let all = Load::of(k.iter().chain([&part]).flat_map(|p| &p.stages));
-            k[0].stages[0].threads == part.stages[0].threads && all.fits()
+            // Twins have the bounds that they have alone.
+            match group.twins {
+                Some(_) => k[0].is_like(&part),
+                None => k[0].threads() == part.threads() && all.fits(),
+            }
         };
         match kernels.iter_mut().find(fits) {
-            Some(k) => k.push(part),
+            Some(k) => {
+                let at = k.iter().rposition(|p| p.is_like(&part)).map_or(k.len(), |i| i + 1);
+                k.insert(at, part);
+            }
             None => kernels.push(vec![part]),
         }
     }
     for parts in kernels {
-        one(emit, lead, &parts);
+        match group.twins {
+            None => one(emit, group, &parts, parts.len()),
+            Some(alike) => twins(emit, group, parts, alike),
+        }
     }
 }
 
-/// One launch.
-fn one(emit: &mut Emit, lead: usize, parts: &[Part]) {
+/// Launches of parts that are alike, by a kernel that has room for the most of them: one text for all groups of their
+/// kind, however many parts they have.
+fn twins(emit: &mut Emit, group: &Group, mut parts: Vec<Part>, alike: Alike) {
+    let each = Load::of(&parts[0].stages);
+    let most = (1..=alike.most).rev().find(|&n| each.times(n).fits()).unwrap_or(1);
+    while !parts.is_empty() {
+        let rest = parts.split_off(most.min(parts.len()));
+        let count = parts.len();
+        // What nobody has blocks for.
+        let spare = parts[0].clone();
+        parts.resize(most, spare);
+        one(emit, group, &parts, count);
+        parts = rest;
+    }
+}
+
+/// Parameters of a kernel.
+struct Parameters {
+    list: Vec<(String, Arg)>,
+    /// Whether the same pointer is one parameter, however often it is used.
+    once: bool,
+}
+
+impl Parameters {
+    /// The number of a pointer.
+    fn number(&mut self, pointer: (String, Arg)) -> usize {
+        let at = self.list.iter().position(|p| self.once && *p == pointer);
+        at.unwrap_or_else(|| {
+            self.list.push(pointer);
+            self.list.len() - 1
+        })
+    }
+
+    /// What stands for each pointer of stages that are alike, of which `twin` is the number of one.
+    fn given(&mut self, stages: &[&Stage]) -> String {
+        let mut text = String::new();
+        for (k, ty) in stages[0].types.iter().enumerate() {
+            let numbers: Vec<usize> = stages.iter().map(|s| self.number((ty.clone(), s.args[k]))).collect();
+            text.push_str(", ");
+            match numbers.iter().all(|&n| n == numbers[0]) {
+                true => {
+                    let _ = write!(text, "p{}", numbers[0]);
+                }
+                false => {
+                    let (last, others) = (numbers[numbers.len() - 1], &numbers[..numbers.len() - 1]);
+                    others.iter().enumerate().for_each(|(twin, n)| {
+                        let _ = write!(text, "twin == {twin} ? p{n} : ");
+                    });
+                    let _ = write!(text, "p{last}");
+                }
+            }
+        }
+        text
+    }
+}
+
+/// One launch, of the first `count` of a kernel's parts.
+fn one(emit: &mut Emit, group: &Group, parts: &[Part], count: usize) {
     let mut bodies: Vec<&str> = vec![];
     let (mut text, mut code) = (String::new(), String::new());
-    let mut parameters: Vec<(String, Arg)> = vec![];
+    // Which twins share a tensor is no matter of their kernel's text.
+    let mut parameters = Parameters { list: vec![], once: group.twins.is_none() };
     let (mut end, mut counters) = (0, 0);
-    for (k, part) in parts.iter().enumerate() {
-        let block = if end == 0 { "block".to_string() } else { format!("block - {end}") };
-        end += part.blocks;
-        let when = if k + 1 < parts.len() { format!("if (block < {end}) ") } else { String::new() };
+    let runs: Vec<&[Part]> = parts.chunk_by(|a, b| a.is_like(b)).collect();
+    for (k, run) in runs.iter().enumerate() {
+        let part = &run[0];
+        let mut block = if end == 0 { "block".to_string() } else { format!("block - {end}") };
+        end += run.len() * part.blocks;
+        let when = if k + 1 < runs.len() { format!("if (block < {end}) ") } else { String::new() };
         let _ = writeln!(code, "  {}{when}{{", if k > 0 { "} else " } else { "" });
+        if run.len() > 1 {
+            let _ = writeln!(code, "    const int twin = ({block}) / {};", part.blocks);
+            block = format!("({block}) % {}", part.blocks);
+        }
         for (i, stage) in part.stages.iter().enumerate() {
             let own = bodies.iter().position(|b| *b == stage.text).unwrap_or_else(|| {
                 bodies.push(&stage.text);
@@ -186,19 +283,20 @@ fn one(emit: &mut Emit, lead: usize, parts: &[Part]) {
                 bodies.len() - 1
             });
             let mut given = format!("ganc_counts + {counters}");
-            counters += stage.counters;
-            for pointer in stage.types.iter().cloned().zip(stage.args.iter().copied()) {
-                let at = parameters.iter().position(|p| *p == pointer).unwrap_or(parameters.len());
-                if at == parameters.len() {
-                    parameters.push(pointer);
-                }
-                let _ = write!(given, ", p{at}");
+            if run.len() > 1 && stage.counters > 0 {
+                let _ = write!(given, " + twin * {}", stage.counters);
             }
+            counters += run.len() * stage.counters;
+            let same: Vec<&Stage> = run.iter().map(|p| &p.stages[i]).collect();
+            given.push_str(&parameters.given(&same));
             if i > 0 {
                 code.push_str("    __syncthreads();\n");
             }
-            let layer = identifier(&label(emit.graph, &emit.plan.clusters.clusters[stage.cluster]));
-            let _ = writeln!(code, "    // {layer}");
+            // Twins of other layers may have the same kernel.
+            for stage in same.iter().filter(|_| group.twins.is_none()) {
+                let layer = identifier(&label(emit.graph, &emit.plan.clusters.clusters[stage.cluster]));
+                let _ = writeln!(code, "    // {layer}");
+            }
             let across = stage.blocks / part.blocks;
             if across == 1 {
                 let _ = writeln!(code, "    {NAME}_s{own}({block}, {given});");
@@ -209,27 +307,37 @@ fn one(emit: &mut Emit, lead: usize, parts: &[Part]) {
         }
     }
     let _ = writeln!(code, "  }}");
+    let threads = parts[0].threads();
     // Bounds a thread's registers: a product among other work needs more than it does alone.
     let multiplies = |s: &Stage| matches!(emit.plan.clusters.clusters[s.cluster].work, Work::Contract { .. });
-    let least = if parts.iter().flat_map(|p| &p.stages).any(multiplies) { 1 } else { 2 };
-    let threads = parts[0].stages[0].threads;
-    let declared: Vec<String> = parameters.iter().enumerate().map(|(i, p)| format!("{} p{i}", p.0)).collect();
+    let least = match parts.iter().flat_map(|p| &p.stages).any(multiplies) {
+        _ if group.twins.is_some() => parts[0].stages[0].least,
+        true => Some(1),
+        false => Some(2),
+    };
+    let bounds = least.map_or(threads.to_string(), |least| format!("{threads}, {least}"));
+    let declared: Vec<String> = parameters.list.iter().enumerate().map(|(i, p)| format!("{} p{i}", p.0)).collect();
     let _ = write!(
         text,
-        "extern \"C\" __global__ void __launch_bounds__({threads}, {least}) {NAME}(\n    {}) {{\n  ganc_begin();\n  \
+        "extern \"C\" __global__ void __launch_bounds__({bounds}) {NAME}(\n    {}) {{\n  ganc_begin();\n  \
          const int block = blockIdx.x;\n{code}}}\n",
         declared.join(",\n    ")
     );
     let stages = parts.iter().map(|p| p.stages.len()).max().unwrap_or(1);
-    let what = if stages > 1 { "chain" } else { "shared" };
-    emit.begin(lead);
+    let what = match stages {
+        1 if group.twins.is_some() => "twins",
+        1 => "shared",
+        _ => "chain",
+    };
+    emit.begin(group.first);
     let kernel = emit.kernel(what, text, &[]);
+    let blocks: usize = parts[..count].iter().map(|p| p.blocks).sum();
     let shared = parts.iter().flat_map(|p| &p.stages).map(|s| s.shared).max().unwrap_or(0);
-    let args = parameters.into_iter().map(|p| p.1).collect();
+    let args = parameters.list.into_iter().map(|p| p.1).collect();
     emit.push_launch(Launch {
         kernel,
-        cluster: lead,
-        grid: [end as u32, 1, 1],
+        cluster: group.first,
+        grid: [blocks as u32, 1, 1],
         block: [threads as u32, 1, 1],
         shared: shared as u32,
         args,

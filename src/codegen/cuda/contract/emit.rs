@@ -72,13 +72,14 @@ impl Parameters {
     }
 
     /// The head of a kernel with these parameters, or of a stage.
-    fn head(&self, bounds: &str, emit: &Emit) -> String {
-        if emit.shares() {
+    fn head(&self, (threads, least): (usize, usize), emit: &mut Emit) -> String {
+        emit.least(least);
+        if emit.stages_only() {
             let all = [&[STAGE.to_string()], &*self.text].concat();
             return format!("GANC_DEVICE void {NAME}(\n    {}) {{\n", all.join(",\n    "));
         }
         format!(
-            "extern \"C\" __global__ void __launch_bounds__({bounds}) {NAME}(\n    {}) {{\n  ganc_begin();\n",
+            "extern \"C\" __global__ void __launch_bounds__({threads}, {least}) {NAME}(\n    {}) {{\n  ganc_begin();\n",
             self.text.join(",\n    ")
         )
     }
@@ -165,7 +166,7 @@ impl Writer<'_, '_> {
         }
         let steps = size.k.div_ceil(tile.k);
         let each = steps.div_ceil(parts);
-        text.push_str(&p.head(&format!("{}, {}", tile.threads, tile.least), self.emit));
+        text.push_str(&p.head((tile.threads, tile.least), self.emit));
         let [block, counts] = self.emit.words();
         let [own_m, own_n] = tile.own;
         let (groups, shares) = (tile.groups as usize, tile.shares);
@@ -226,7 +227,7 @@ impl Writer<'_, '_> {
         let mut p = Parameters { text: vec!["const float* __restrict__ parts".into()], args: vec![at] };
         let given = p.add("y", &target.pointers);
         // Told that one block is enough, the compiler takes the registers that it needs (32 otherwise, and spills).
-        let mut text = target.text.clone() + &p.head(&format!("{MOVERS}, 1"), self.emit);
+        let mut text = target.text.clone() + &p.head((MOVERS, 1), self.emit);
         let block = self.emit.words()[0];
         let _ = writeln!(text, "  const int at = {block} * {across} + threadIdx.x % {across}, z = at / {units};");
         let _ = writeln!(text, "  {NAME}_result result({given});");

@@ -107,7 +107,10 @@ pub(super) fn product(emit: &mut Emit, job: &Job, follow: &Follow) -> bool {
     let Some(choice) = (match emit.rows() {
         Some(rows) => tiles::of_rows(math, size, rows),
         None if emit.shares() => tiles::shared(&shape, emit.arch, SHARED_THREADS),
-        None => Some(emit.tuning.choice(&shape, emit.arch)),
+        None => Some(match emit.twins() {
+            Some(twins) => emit.tuning.choice_of_twins(&shape, emit.arch, twins),
+            None => emit.tuning.choice(&shape, emit.arch),
+        }),
     }) else {
         return false;
     };

@@ -105,6 +105,8 @@ pub struct Tile {
     pub groups: bool,
     /// Sets of threads that divide the sum in a stage among themselves (f32 without tensor cores).
     pub shares: usize,
+    /// Whether registers are too few for a kernel that chooses its tensors (of twins).
+    pub tight: bool,
 }
 
 const fn tile(
@@ -115,7 +117,11 @@ const fn tile(
     least: usize,
     pace: usize,
 ) -> Tile {
-    Tile { m, n, k, own, threads, stages, least, pace, groups: false, shares: 1 }
+    Tile { m, n, k, own, threads, stages, least, pace, groups: false, shares: 1, tight: false }
+}
+
+const fn tight(tile: Tile) -> Tile {
+    Tile { tight: true, ..tile }
 }
 
 /// 256 threads, each with four rows and columns: as many shares as that makes. For products of so few elements that
@@ -128,8 +134,8 @@ const fn shared_sum(m: usize, n: usize, k: usize, stages: usize) -> Tile {
 const SIMT: [Tile; 14] = [
     tile([256, 128, 16], [16, 8], 256, 3, 1, 53),
     tile([128, 128, 16], [8, 8], 256, 3, 1, 49),
-    tile([128, 64, 16], [8, 8], 128, 3, 3, 49),
-    tile([64, 128, 16], [8, 8], 128, 3, 3, 49),
+    tight(tile([128, 64, 16], [8, 8], 128, 3, 3, 49)),
+    tight(tile([64, 128, 16], [8, 8], 128, 3, 3, 49)),
     tile([64, 64, 16], [8, 4], 128, 3, 4, 43),
     tile([32, 32, 32], [4, 4], 64, 3, 4, 20),
     tile([128, 16, 32], [4, 4], 128, 3, 2, 20),
@@ -166,7 +172,7 @@ const HALF: [Tile; 8] = [
 ];
 
 const fn groups([m, n]: [usize; 2], own: [usize; 2], threads: usize, least: usize, pace: usize) -> Tile {
-    Tile { m, n, k: 64, own, threads, stages: 4, least, pace, groups: true, shares: 1 }
+    Tile { m, n, k: 64, own, threads, stages: 4, least, pace, groups: true, shares: 1, tight: false }
 }
 
 /// 16-bit operands on tensor cores, by groups of four warps.
@@ -416,7 +422,11 @@ impl Access {
 
 /// The tile that should be the fastest.
 pub fn choose(math: Math, arch: Arch, size: Size, split: bool, access: [Access; 2]) -> Choice {
-    let all = choices(math, arch, size, split, access);
+    fastest(choices(math, arch, size, split, access))
+}
+
+/// The fastest of these.
+pub(super) fn fastest(all: Vec<(Choice, usize)>) -> Choice {
     // The first of the fastest.
     let best = all.into_iter().reduce(|best, c| if c.1 < best.1 { c } else { best });
     best.map_or(Choice { tile: SIMT[0], parts: 1, last: false }, |b| b.0)

@@ -5,7 +5,7 @@
 //! as if it were not there.
 
 use super::super::Arch;
-use super::tiles::{Access, Choice, Math, Size, Tile, choices, choose};
+use super::tiles::{Access, Choice, Math, Size, Tile, choices, fastest};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -121,10 +121,23 @@ impl Tuning {
 
     /// How to cut products of a shape.
     pub fn choice(&self, shape: &Shape, arch: Arch) -> Choice {
-        let guess = || choose(shape.math, arch, shape.size, true, shape.access);
-        let Some(text) = self.lines.get(&shape.to_string()) else { return guess() };
         let all = choices(shape.math, arch, shape.size, true, shape.access);
-        all.into_iter().map(|c| c.0).find(|c| c.to_string() == *text).unwrap_or_else(guess)
+        self.measured(shape, &all).unwrap_or_else(|| fastest(all))
+    }
+
+    /// How to cut products of a shape, of which one launch makes `twins` as a rule. What was measured was one by itself,
+    /// its sum cut into parts for as many blocks as a device can have.
+    pub fn choice_of_twins(&self, shape: &Shape, arch: Arch, twins: usize) -> Choice {
+        let size = Size { blocks: twins * shape.size.blocks, ..shape.size };
+        let mut all = choices(shape.math, arch, size, true, shape.access);
+        all.retain(|c| !c.0.tile.tight);
+        self.measured(shape, &all).filter(|c| c.parts == 1).unwrap_or_else(|| fastest(all))
+    }
+
+    /// The one of these that was measured to be the fastest for a shape.
+    fn measured(&self, shape: &Shape, all: &[(Choice, usize)]) -> Option<Choice> {
+        let text = self.lines.get(&shape.to_string())?;
+        all.iter().map(|c| c.0).find(|c| c.to_string() == *text)
     }
 }
 
@@ -251,6 +264,7 @@ pub fn search<E>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tiles::choose;
     use super::*;
 
     fn shape(m: usize, n: usize, k: usize) -> Shape {
