@@ -6,6 +6,8 @@ use crate::codegen::cuda::generate_tuned;
 use crate::exec::any::AnyExecutor;
 use crate::exec::cpu::{CpuExecutor, CpuOptions, free_bytes};
 use crate::exec::cuda::{Cache, CudaError, CudaExecutor, CudaOptions, Search, probe};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,41 @@ pub(super) fn keep_measured(device: &str, new: &Tuning) -> std::io::Result<std::
     let mut all = measured(device);
     all.add(new);
     Cache::from_environment(warn).keep_measured(device, &all.to_string())
+}
+
+/// A device that is opened beside other work: a driver takes a quarter of a second for its context. It stays open while this
+/// lives; who asks for it in the meantime finds it open or waits for it.
+pub(super) struct Waking {
+    done: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Begins to open what `--device` asks for; what is missing is for [`executor`] to say.
+pub(super) fn waken(args: &DeviceArgs) -> Waking {
+    let index = match asked(&args.device) {
+        Ok(Asked::Auto) => 0,
+        Ok(Asked::Cuda(index)) => index,
+        Ok(Asked::Cpu) | Err(_) => return Waking { done: None, thread: None },
+    };
+    let (done, wait) = channel::<()>();
+    let open = move || {
+        let found = probe(index, &Search::from_environment(), Cache::from_environment(|_| {}));
+        // Until the other end is dropped.
+        let _ = wait.recv();
+        drop(found);
+    };
+    // Without a thread the device is opened later.
+    let thread = std::thread::Builder::new().spawn(open).ok();
+    Waking { done: Some(done), thread }
+}
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        drop(self.done.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// The executor that `--device` asks for, made before a run makes its folder; it measures each launch if `profile`.

@@ -74,14 +74,14 @@ fn monitors(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    // Asked for first: a run that cannot start makes no folder.
-    let mut exec = device::executor(&args.device, false)?;
+    device::threads(&args.device)?;
+    let _waking = device::waken(&args.device);
     match &args.resume {
         None => {
             let spec = args.spec.as_deref().ok_or_else(|| {
                 Failure::Message("which spec? `ganc run spec.gan`, or `ganc run --resume runs/NAME`".into())
             })?;
-            fresh(args, spec, &mut exec)
+            fresh(args, spec)
         }
         Some(folder) => {
             let folder = match (folder, &args.spec) {
@@ -91,7 +91,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                 })?,
                 (None, None) => return Err(Failure::Message("which run? `ganc run --resume runs/NAME`".into())),
             };
-            resume(args, &folder, &mut exec)
+            resume(args, &folder)
         }
     }
 }
@@ -116,12 +116,12 @@ pub(super) fn overrides(compiled: &mut Compiled, record: &RunRecord) -> Result<(
     Ok(())
 }
 
-fn fresh(args: &RunArgs, spec: &Path, exec: &mut AnyExecutor) -> Result<(), Failure> {
+fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
     let options =
         Options { set: compile::pairs(&args.set)?, only: args.only.clone(), precision: args.precision.clone() };
     let front = compile::front_with(spec, &options, &compile::read_text)?;
     let mut compiled = compile::graphs(&front)?;
-    let record = RunRecord {
+    let mut record = RunRecord {
         format: FORMAT,
         ganc: env!("CARGO_PKG_VERSION").to_string(),
         sources: compile::stored(&front),
@@ -130,22 +130,25 @@ fn fresh(args: &RunArgs, spec: &Path, exec: &mut AnyExecutor) -> Result<(), Fail
         seed: args.seed,
         only: options.only,
         precision: options.precision,
-        tiles: exec.tiles(),
+        tiles: None,
     };
     overrides(&mut compiled, &record)?;
     if compiled.trains.is_empty() {
         return Err(Failure::Message(format!("`{}` has no `train`, so there is nothing to run", spec.display())));
     }
     let data = compile::open_data(&front, &compiled)?;
-    compile::afford(&front, &compiled, exec, args.device.memory.map(device::mebibytes))?;
+    // A run that cannot start makes no folder.
+    let mut exec = device::executor(&args.device, false)?;
+    record.tiles = exec.tiles();
+    compile::afford(&front, &compiled, &exec, args.device.memory.map(device::mebibytes))?;
     compile::pretrained(&front, &mut compiled)?;
     let folder = RunFolder::create(args.out.as_deref(), &compile::stem(spec), &record)
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
     let job = Job { compiled: &compiled, data: &data, folder: &folder, record: &record, from: None };
-    go(args, &front, &job, exec)
+    go(args, &front, &job, &mut exec)
 }
 
-fn resume(args: &RunArgs, root: &Path, exec: &mut AnyExecutor) -> Result<(), Failure> {
+fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
     let none = crate::source::SourceMap::default();
     let (folder, record) = RunFolder::open(root).map_err(|e| compile::refused(&none, &e.diagnostics(None)))?;
     for source in &record.sources {
@@ -159,14 +162,15 @@ fn resume(args: &RunArgs, root: &Path, exec: &mut AnyExecutor) -> Result<(), Fai
             )));
         }
     }
-    exec.use_tiles(record.tiles.as_deref());
     let options = options(&record);
     let main = record.sources.first().map(|s| s.path.clone()).unwrap_or_default();
     let front = compile::front_with(&main, &options, &compile::recorded(record.sources.clone()))?;
     let mut compiled = compile::graphs(&front)?;
     overrides(&mut compiled, &record)?;
     let data = compile::open_data(&front, &compiled)?;
-    compile::afford(&front, &compiled, exec, args.device.memory.map(device::mebibytes))?;
+    let mut exec = device::executor(&args.device, false)?;
+    exec.use_tiles(record.tiles.as_deref());
+    compile::afford(&front, &compiled, &exec, args.device.memory.map(device::mebibytes))?;
     let spec = spec_hash(&record);
     let (loaded, damaged) = checkpoint::newest(&folder.checkpoints(), Some(&spec))
         .map_err(|e| compile::refused(&front.sources, &e.diagnostics(None)))?;
@@ -187,7 +191,7 @@ fn resume(args: &RunArgs, root: &Path, exec: &mut AnyExecutor) -> Result<(), Fai
     }
     let from = loaded.as_ref();
     let job = Job { compiled: &compiled, data: &data, folder: &folder, record: &record, from };
-    go(args, &front, &job, exec)
+    go(args, &front, &job, &mut exec)
 }
 
 /// Hash of everything that decides a run's numbers.

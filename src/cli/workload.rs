@@ -25,6 +25,7 @@ pub(super) struct Workload {
     pool: Vec<Vec<feed::Fed>>,
     seed: HostTensor,
     step: u64,
+    _waking: device::Waking,
 }
 
 impl Workload {
@@ -35,6 +36,7 @@ impl Workload {
         on: &DeviceArgs,
         profile: bool,
     ) -> Result<(Workload, AnyExecutor), Failure> {
+        let waking = device::waken(on);
         let front = compile::front(spec)?;
         let compiled = compile::graphs(&front)?;
         let data = compile::open_data(&front, &compiled)?;
@@ -45,7 +47,8 @@ impl Workload {
         let seed = HostTensor::u32([2], key(compiled.trains[0].seed).to_vec());
         let (loaders, pool) = (vec![], vec![]);
         let resident = feed::Resident::default();
-        let mut work = Workload { front, compiled, data, loaders, variant: 0, resident, pool, seed, step: 0 };
+        let mut work =
+            Workload { front, compiled, data, loaders, variant: 0, resident, pool, seed, step: 0, _waking: waking };
         work.prepare(&mut exec).map_err(|e| work.wrong(e))?;
         Ok((work, exec))
     }
