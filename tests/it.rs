@@ -10,6 +10,7 @@ mod cuda;
 mod cuda_contract;
 mod cuda_data;
 mod cuda_device;
+mod cuda_moments;
 mod cuda_probe;
 mod cuda_runtime;
 mod cuda_shared;

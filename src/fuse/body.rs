@@ -71,6 +71,8 @@ pub enum Combine {
     Max,
     /// Row-major index within the reduced axes of the first maximum.
     ArgMax,
+    /// Sum of squared distances from the mean of what is combined; of [`super::FuseOptions::moments`] alone.
+    Deviation,
 }
 
 /// What becomes of a result.

@@ -6,6 +6,7 @@
 //! of biases, losses), so that each block has one partial result of a few numbers.
 
 use super::group::{Seed, body_of, ends_loops, reads_in_step};
+use super::moments::Stored;
 use super::reach::Reach;
 use super::{Affine, Body, Code, Combine, Product, Sink, domain_of};
 use crate::graph::{Graph, NodeId, Op};
@@ -83,7 +84,7 @@ fn as_matrix(mut body: Body, shape: &[usize], rows: usize) -> Option<Body> {
 }
 
 /// The epilogue of product `p` that computes `roots`; `None`: it is none.
-pub(super) fn epilogue_of(g: &Graph, stored: &[bool], p: NodeId, roots: &[NodeId]) -> Option<Body> {
+pub(super) fn epilogue_of(g: &Graph, stored: &Stored, p: NodeId, roots: &[NodeId]) -> Option<Body> {
     let shape = g.shape(p);
     let body = body_of(g, stored, roots, &domain_of(shape), Some(p));
     let mut body = as_matrix(body, shape, rows_of(g, p))?;
@@ -129,7 +130,7 @@ fn in_step(g: &Graph, body: &Body, p: NodeId, roots: &[NodeId]) -> bool {
 /// Gives each product the loops that read its result in step, and those that read theirs.
 pub(super) fn absorb(
     g: &Graph,
-    stored: &[bool],
+    stored: &Stored,
     seeds: &mut [Seed],
     owner: &mut BTreeMap<NodeId, usize>,
     reach: &mut Reach,

@@ -2,12 +2,14 @@
 
 use super::decide::{Decision, live_nodes};
 use super::epilogue::{absorb, epilogue_of};
+use super::moments::{Stored, deviations};
 use super::reach::Reach;
 use super::{
     Affine, Body, Cluster, Clusters, Code, Combine, FuseOptions, Kind, Lower, Operand, Product, Sink, Work, base,
     domain_of, is_leaf, map_of,
 };
 use crate::graph::{Graph, NodeId, Op};
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest merged body.
@@ -31,7 +33,7 @@ pub(super) struct Seed {
 
 impl Seed {
     /// The loops of the seed, if it has any.
-    fn body(&self, g: &Graph, stored: &[bool]) -> Option<Body> {
+    fn body(&self, g: &Graph, stored: &Stored) -> Option<Body> {
         match &self.domain {
             Some(d) => Some(body_of(g, stored, &self.roots, d, None)),
             None if self.epilogue.is_empty() => None,
@@ -84,7 +86,7 @@ pub(super) fn ends_loops(g: &Graph, n: NodeId) -> bool {
 /// The body that computes `roots` (ascending) over one domain; `given` is there to be loaded whether it is stored or not.
 pub(super) fn body_of(
     g: &Graph,
-    stored: &[bool],
+    stored: &Stored,
     roots: &[NodeId],
     domain: &[usize],
     given: Option<NodeId>,
@@ -93,7 +95,7 @@ pub(super) fn body_of(
     let mut lower = Lower::new(g, &is_stored, domain);
     for &n in roots {
         let node = g.node(n);
-        let full = |axes: &[usize], low: &mut Lower| {
+        let full = |x: NodeId, axes: &[usize], low: &mut Lower| {
             // Loops are the argument's axes but those of extent 1.
             let shape = g.shape(node.args[0]);
             let loops: Vec<usize> = (0..shape.len()).filter(|&a| shape[a] != 1).collect();
@@ -102,17 +104,20 @@ pub(super) fn body_of(
                 domain.iter().enumerate().map(|(i, &d)| if reduced.contains(&i) { 1 } else { d }).collect();
             let mut at = Affine::row_major(&kept);
             reduced.iter().for_each(|&i| at.coef[i] = 0);
-            let reg = low.value(node.args[0], &map_of(shape), None);
+            let reg = low.value(x, &map_of(shape), None);
             (reg, reduced, at)
         };
-        let reduce = |combine, axes: &[usize], low: &mut Lower| {
-            let (reg, axes, at) = full(axes, low);
+        let reduce = |combine, x, axes: &[usize], low: &mut Lower| {
+            let (reg, axes, at) = full(x, axes, low);
             low.body.sinks.push(Sink::Reduce { node: n, reg, combine, axes, at });
         };
         match &node.op {
-            Op::Sum(axes) => reduce(Combine::Sum, axes, &mut lower),
-            Op::Max(axes) => reduce(Combine::Max, axes, &mut lower),
-            Op::ArgMax(axes) => reduce(Combine::ArgMax, axes, &mut lower),
+            Op::Sum(axes) => match stored.deviations.get(&n) {
+                Some(&x) => reduce(Combine::Deviation, x, axes, &mut lower),
+                None => reduce(Combine::Sum, node.args[0], axes, &mut lower),
+            },
+            Op::Max(axes) => reduce(Combine::Max, node.args[0], axes, &mut lower),
+            Op::ArgMax(axes) => reduce(Combine::ArgMax, node.args[0], axes, &mut lower),
             Op::Pad { lo, interior, value, .. } if interior.iter().any(|&i| i != 0) => {
                 let mut map = map_of(g.shape(node.args[0]));
                 let reg = lower.value(node.args[0], &map, None);
@@ -140,7 +145,7 @@ pub(super) fn body_of(
 }
 
 /// How a product reads its argument.
-fn operand(g: &Graph, stored: &[bool], n: NodeId) -> Operand {
+fn operand(g: &Graph, stored: &Stored, n: NodeId) -> Operand {
     let is_stored = |n: NodeId| stored[n.index()];
     let shape = g.shape(n).to_vec();
     let mut lower = Lower::new(g, &is_stored, &shape);
@@ -150,7 +155,7 @@ fn operand(g: &Graph, stored: &[bool], n: NodeId) -> Operand {
     Operand { shape, body: lower.body }
 }
 
-fn special(g: &Graph, stored: &[bool], n: NodeId) -> (Kind, Work, Vec<NodeId>) {
+fn special(g: &Graph, stored: &Stored, n: NodeId) -> (Kind, Work, Vec<NodeId>) {
     let node = g.node(n);
     let product = |p: Product| {
         let (lhs, rhs) = (operand(g, stored, node.args[0]), operand(g, stored, node.args[1]));
@@ -186,7 +191,9 @@ pub(super) fn reads_in_step(body: &Body, n: NodeId) -> bool {
 }
 
 pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clusters {
-    let Decision { live, mut stored, refusals } = decision;
+    let Decision { live, stored, refusals } = decision;
+    let deviations = if options.moments { deviations(g) } else { FxHashMap::default() };
+    let mut stored = Stored { flags: stored, deviations };
     let roots: Vec<NodeId> =
         g.ids().filter(|n| live[n.index()] && stored[n.index()] && !is_leaf(&g.node(*n).op)).collect();
     let mut owner: BTreeMap<NodeId, usize> = BTreeMap::new();
@@ -246,11 +253,11 @@ pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clus
     }
     let live = live_nodes(g);
     let refusals = refusals.into_iter().filter(|r| live[r.node.index()] && stored[r.node.index()]).collect();
-    Clusters { fused: options.fuse, clusters: sorted(clusters), stored, refusals }
+    Clusters { fused: options.fuse, clusters: sorted(clusters), stored: stored.flags, refusals }
 }
 
 /// What only its own cluster reads needs no memory.
-fn forget(g: &Graph, stored: &mut [bool], seeds: &mut [Seed]) {
+fn forget(g: &Graph, stored: &mut Stored, seeds: &mut [Seed]) {
     let mut needed: BTreeSet<NodeId> = g.outputs.iter().map(|o| base(g, o.1)).collect();
     for s in seeds.iter().filter(|s| !s.roots.is_empty()) {
         if s.domain.is_none() {
@@ -261,7 +268,7 @@ fn forget(g: &Graph, stored: &mut [bool], seeds: &mut [Seed]) {
     }
     for s in seeds.iter_mut().filter(|s| s.made().count() > 1) {
         let mut keep = |n: &NodeId| {
-            stored[n.index()] = needed.contains(n);
+            stored.flags[n.index()] = needed.contains(n);
             stored[n.index()]
         };
         if s.domain.is_some() {
@@ -280,7 +287,7 @@ fn persistent(g: &Graph, n: NodeId) -> bool {
 }
 
 /// Merges loop nests over the same domain where no other cluster lies between.
-fn merge(g: &Graph, stored: &[bool], seeds: &mut [Seed], owner: &mut BTreeMap<NodeId, usize>, reach: &mut Reach) {
+fn merge(g: &Graph, stored: &Stored, seeds: &mut [Seed], owner: &mut BTreeMap<NodeId, usize>, reach: &mut Reach) {
     // Clusters by domain, so that candidates are found at once.
     let mut by_domain: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
     for i in 0..seeds.len() {

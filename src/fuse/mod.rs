@@ -10,6 +10,7 @@ mod decide;
 mod epilogue;
 mod group;
 pub mod index;
+mod moments;
 mod print;
 mod reach;
 pub use epilogue::rows_of;
@@ -29,18 +30,20 @@ pub struct FuseOptions {
     /// Whether products compute cheap operands as they load them. That spares a tensor in memory, but a value is
     /// computed for each of its uses: a gain where arithmetic is free and memory is not.
     pub prologues: bool,
+    /// Whether reductions may be [`Combine::Deviation`]: one pass over what is normalised, in the kernel that makes it.
+    pub moments: bool,
 }
 
 impl FuseOptions {
     /// One node a kernel.
-    pub const OFF: FuseOptions = FuseOptions { fuse: false, prologues: false };
+    pub const OFF: FuseOptions = FuseOptions { fuse: false, prologues: false, moments: false };
     /// For processors whose caches hold what a kernel leaves to the next one.
-    pub const CPU: FuseOptions = FuseOptions { fuse: true, prologues: false };
+    pub const CPU: FuseOptions = FuseOptions { fuse: true, prologues: false, moments: false };
     /// For devices. Operands are stored: to read them is cheaper than to compute them for each tap and tile (on an H200
     /// iterations in f32 got 3 to 7 % faster by it).
-    pub const GPU: FuseOptions = FuseOptions { fuse: true, prologues: false };
+    pub const GPU: FuseOptions = FuseOptions { fuse: true, prologues: false, moments: true };
     /// For devices whose memory is slow beside their arithmetic.
-    pub const PROLOGUES: FuseOptions = FuseOptions { fuse: true, prologues: true };
+    pub const PROLOGUES: FuseOptions = FuseOptions { fuse: true, prologues: true, moments: true };
 }
 
 /// Kind of a cluster, for people.

@@ -298,19 +298,23 @@ pub fn epilogue(graph: &Graph, name: &str, body: &Body, product: NodeId, held: &
     let mut stmts = vec![];
     let regs = lowering.emit(&mut f, &needed(body, &all), &[], &mut stmts);
     let (stores, sums): (Vec<&Sink>, Vec<&Sink>) = body.sinks.iter().partition(|s| matches!(s, Sink::Store { .. }));
-    let out = |f: &mut Function, letter: &str, k: usize, s: &Sink| {
-        f.param(format!("{letter}{k}"), Kind::Out { ty: Ty::of(body.insts[s.reg() as usize].dtype) })
-    };
     for (k, s) in stores.into_iter().enumerate() {
-        let to = out(&mut f, "w", k, s);
+        let to = f.param(format!("w{k}"), Kind::Out { ty: Ty::of(body.insts[s.reg() as usize].dtype) });
         stmts.push(Stmt::Assign(to, value(&regs, s.reg())));
     }
     for (k, s) in sums.into_iter().enumerate() {
-        let to = out(&mut f, "s", k, s);
-        let (so_far, x) = (Expr::Var(to), value(&regs, s.reg()));
-        let sum = matches!(s, Sink::Reduce { combine: Combine::Sum, .. });
-        let both =
-            if sum { so_far.infix(Infix::Add, x) } else { Expr::Call(Call::Extreme(Binary::Max), vec![so_far, x]) };
+        let Sink::Reduce { combine, reg, .. } = s else { continue };
+        let ty = match combine {
+            Combine::Deviation => Ty::Moments,
+            Combine::Sum | Combine::Max | Combine::ArgMax => Ty::of(body.insts[*reg as usize].dtype),
+        };
+        let to = f.param(format!("s{k}"), Kind::Out { ty });
+        let (so_far, x) = (Expr::Var(to), value(&regs, *reg));
+        let both = match combine {
+            Combine::Sum => so_far.infix(Infix::Add, x),
+            Combine::Max | Combine::ArgMax => Expr::Call(Call::Extreme(Binary::Max), vec![so_far, x]),
+            Combine::Deviation => Expr::Call(Call::Collect, vec![so_far, x]),
+        };
         stmts.push(Stmt::Assign(to, both));
     }
     f.body = stmts;

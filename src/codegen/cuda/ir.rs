@@ -21,9 +21,20 @@ pub enum Ty {
     Best,
     /// The same of 32-bit words.
     BestU,
+    /// Count, mean and squared distances of numbers.
+    Moments,
 }
 
 impl Ty {
+    /// Bytes in shared memory.
+    pub fn shared_bytes(self) -> usize {
+        match self {
+            Ty::F32 | Ty::U32 | Ty::Bool | Ty::Index => 4,
+            Ty::Best | Ty::BestU => 8,
+            Ty::Moments => 16,
+        }
+    }
+
     /// The type in which elements of this type are computed with.
     pub fn of(dtype: DType) -> Self {
         match dtype {
@@ -130,6 +141,14 @@ pub enum Call {
     Better,
     /// Position of the best.
     Position,
+    /// Moments of no numbers.
+    Nothing,
+    /// Moments with another number.
+    Collect,
+    /// Moments of `(count, mean, squared distances)`.
+    Moments,
+    /// One of these three of moments.
+    Moment(u8),
     /// `a * b + c`, rounded once.
     Fma,
 }
@@ -338,10 +357,7 @@ impl Function {
 
     /// A new array in shared memory, behind those that there are.
     pub fn shared_array(&mut self, name: impl Into<String>, ty: Ty, len: usize) -> Var {
-        let size = match ty {
-            Ty::Best | Ty::BestU => 8,
-            Ty::F32 | Ty::U32 | Ty::Bool | Ty::Index => 4,
-        };
+        let size = ty.shared_bytes();
         let offset = self.shared;
         self.shared += (len * size).next_multiple_of(16);
         self.var(name, Kind::Shared { ty, len, offset })

@@ -149,6 +149,32 @@ template <class V> GANC_DEVICE ganc_best<V> ganc_at(V value, unsigned at) { retu
 GANC_DEVICE bool ganc_above(float a, float b) { return a > b || (a != a && b == b); } // NaN is above all
 GANC_DEVICE bool ganc_above(unsigned a, unsigned b) { return a > b; }
 
+// Numbers that have come so far: how many, and sums of their distances from the first one (or from their mean) and of the
+// squares of those. Put together as by Chan, Golub and LeVeque 1983: what differs by much less than it is large keeps its
+// digits.
+struct __align__(16) ganc_moments {
+  float n, from, sum, square;
+};
+GANC_DEVICE ganc_moments ganc_nothing() { return {0.0f, 0.0f, 0.0f, 0.0f}; }
+GANC_DEVICE ganc_moments ganc_moments_of(float n, float mean, float square) { return {n, mean, 0.0f, square}; }
+GANC_DEVICE ganc_moments ganc_collect(ganc_moments m, float x) {
+  const float from = m.n == 0.0f ? x : m.from;
+  const float d = x - from;
+  return {m.n + 1.0f, from, m.sum + d, fmaf(d, d, m.square)};
+}
+GANC_DEVICE float ganc_mean(ganc_moments m) { return m.n == 0.0f ? 0.0f : m.from + m.sum / m.n; }
+// The sum of squared distances from the mean.
+GANC_DEVICE float ganc_deviation(ganc_moments m) {
+  const float v = m.n == 0.0f ? 0.0f : m.square - m.sum * (m.sum / m.n);
+  return v < 0.0f ? 0.0f : v;
+}
+GANC_DEVICE ganc_moments operator+(ganc_moments a, ganc_moments b) {
+  if (b.n == 0.0f) return a;
+  const float n = a.n + b.n, mean = ganc_mean(a), d = ganc_mean(b) - mean, part = b.n / n;
+  const float square = ganc_deviation(a) + ganc_deviation(b) + d * d * (a.n * part);
+  return {n, a.n == 0.0f ? ganc_mean(b) : mean + d * part, 0.0f, square};
+}
+
 // How values are combined.
 struct ganc_sum {
   template <class V> static GANC_DEVICE V of(V a, V b) { return a + b; }
@@ -166,6 +192,10 @@ template <class V> GANC_DEVICE V ganc_from_lane(V v, int distance) {
 }
 template <class V> GANC_DEVICE ganc_best<V> ganc_from_lane(ganc_best<V> v, int distance) {
   return {__shfl_xor_sync(0xffffffffu, v.value, distance), __shfl_xor_sync(0xffffffffu, v.at, distance)};
+}
+GANC_DEVICE ganc_moments ganc_from_lane(ganc_moments v, int distance) {
+  return {__shfl_xor_sync(0xffffffffu, v.n, distance), __shfl_xor_sync(0xffffffffu, v.from, distance),
+          __shfl_xor_sync(0xffffffffu, v.sum, distance), __shfl_xor_sync(0xffffffffu, v.square, distance)};
 }
 // Combines over T neighbouring threads; the first of them has the result. s has a place for each thread.
 template <int T, class How, class V> GANC_DEVICE V ganc_fold_rows(V v, V* s) {

@@ -24,6 +24,7 @@ pub fn register(ty: Ty, wide: bool) -> &'static str {
         (Ty::Index, true) => "long long",
         (Ty::Best, _) => "ganc_best<float>",
         (Ty::BestU, _) => "ganc_best<unsigned>",
+        (Ty::Moments, _) => "ganc_moments",
     }
 }
 
@@ -368,6 +369,12 @@ impl Printer<'_> {
             Call::Best => named("ganc_at"),
             Call::Better => named("ganc_max::of"),
             Call::Position => format!("{}.at", self.expr(&args[0], 9)),
+            Call::Nothing => named("ganc_nothing"),
+            Call::Collect => named("ganc_collect"),
+            Call::Moments => named("ganc_moments_of"),
+            Call::Moment(0) => format!("{}.n", self.expr(&args[0], 9)),
+            Call::Moment(1) => named("ganc_mean"),
+            Call::Moment(_) => named("ganc_deviation"),
             Call::Fma => named("fmaf"),
         }
     }

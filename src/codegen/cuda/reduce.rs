@@ -111,9 +111,15 @@ fn start(combine: Combine, ty: Ty) -> (Ty, Expr) {
         (Combine::Sum, Ty::F32) => (Ty::F32, Expr::F32(0)),
         (Combine::Max, Ty::F32) => (Ty::F32, low),
         (Combine::Sum | Combine::Max, _) => (Ty::U32, Expr::U32(0)),
+        (Combine::Deviation, _) => (Ty::Moments, Expr::Call(Call::Nothing, vec![])),
         (Combine::ArgMax, Ty::F32) => (Ty::Best, Expr::Call(Call::Best, vec![low, Expr::U32(u32::MAX)])),
         (Combine::ArgMax, _) => (Ty::BestU, Expr::Call(Call::Best, vec![Expr::U32(0), Expr::U32(u32::MAX)])),
     }
+}
+
+/// Numbers that a part's result is kept in.
+fn planes(ty: Ty) -> usize {
+    if ty == Ty::Moments { 3 } else { 1 }
 }
 
 /// The reduced value with another element.
@@ -122,6 +128,7 @@ fn with(combine: Combine, so_far: Var, x: Expr, position: Expr) -> Expr {
     match combine {
         Combine::Sum => a.infix(Infix::Add, x),
         Combine::Max => Expr::Call(Call::Extreme(Binary::Max), vec![a, x]),
+        Combine::Deviation => Expr::Call(Call::Collect, vec![a, x]),
         Combine::ArgMax => {
             let at = Expr::Call(Call::AsWord, vec![position]);
             Expr::Call(Call::Better, vec![a, Expr::Call(Call::Best, vec![x, at])])
@@ -184,8 +191,8 @@ fn one(
     let mut waiting = vec![];
     if split {
         for r in &reductions {
-            let dtype = if r.ty == Ty::F32 { DType::F32 } else { DType::U32 };
-            let at = emit.scratch(l.parts * l.results * 4);
+            let dtype = if matches!(r.ty, Ty::F32 | Ty::Moments) { DType::F32 } else { DType::U32 };
+            let at = emit.scratch(planes(r.ty) * l.parts * l.results * 4);
             let p = f.param(format!("p{}", args.len()), Kind::Pointer { dtype, write: true, alone: false });
             args.push(Arg::Scratch(at));
             waiting.push(p);
@@ -278,15 +285,31 @@ fn one(
     let leader = Expr::Var(first).infix(Infix::Eq, Expr::Index(0)).and(there.clone());
     if split {
         let at = Expr::Builtin(Builtin::BlockY).times(l.results as i64).plus(Expr::Var(o));
-        let found = reductions.iter().zip(&waiting);
-        let found = found.map(|(r, &p)| Stmt::Store(p, at.clone(), Expr::Var(r.var))).collect();
+        let plane = (l.parts * l.results) as i64;
+        let found = reductions.iter().zip(&waiting).flat_map(|(r, &p)| {
+            let value = |k: usize| match r.ty {
+                Ty::Moments => Expr::Call(Call::Moment(k as u8), vec![Expr::Var(r.var)]),
+                _ => Expr::Var(r.var),
+            };
+            let at = at.clone();
+            (0..planes(r.ty)).map(move |k| Stmt::Store(p, at.clone().plus(Expr::Index(k as i64 * plane)), value(k)))
+        });
+        let found = found.collect();
         code.push(Stmt::If(leader.clone(), found, vec![]));
         code.push(Stmt::Last(l.parts));
         let mut add = vec![];
         for (r, &p) in reductions.iter().zip(&waiting) {
             let part = f.scalar("part", Ty::Index);
-            let from = Expr::Load(p, Box::new(Expr::Var(part).times(l.results as i64).plus(Expr::Var(o))));
-            let body = vec![Stmt::Assign(r.var, with(r.combine, r.var, from, Expr::Index(0)))];
+            let at = Expr::Var(part).times(l.results as i64).plus(Expr::Var(o));
+            let load = |k: i64| Expr::Load(p, Box::new(at.clone().plus(Expr::Index(k * plane))));
+            let both = match r.ty {
+                Ty::Moments => {
+                    let of = Expr::Call(Call::Moments, (0..3).map(load).collect());
+                    Expr::Var(r.var).infix(Infix::Add, of)
+                }
+                _ => with(r.combine, r.var, load(0), Expr::Index(0)),
+            };
+            let body = vec![Stmt::Assign(r.var, both)];
             let (to, step) = (Expr::Index(l.parts as i64), Expr::Index(l.lanes as i64));
             code.push(Stmt::Assign(r.var, start(r.combine, r.ty).1));
             add.push(Stmt::For { var: part, from: Expr::Var(first), to, step, unroll: 4, body });
@@ -300,7 +323,15 @@ fn one(
         end.push(Stmt::Store(lowering.pointers[&r.node], Expr::Var(o), result));
     }
     if let Some(then) = then {
-        let results: Vec<(NodeId, Var)> = reductions.iter().map(|r| (r.node, r.var)).collect();
+        let mut of = |r: &Reduction| match r.ty {
+            Ty::Moments => {
+                let v = f.scalar("v", Ty::F32);
+                end.push(Stmt::Let(v, finished(r.combine, r.var, DType::F32)));
+                v
+            }
+            _ => r.var,
+        };
+        let results: Vec<(NodeId, Var)> = reductions.iter().map(|r| (r.node, of(r))).collect();
         after(&mut f, then, lowering.pointers.clone(), &results, o, &mut end);
     }
     code.push(Stmt::If(leader, end, vec![]));
@@ -318,7 +349,7 @@ fn one(
 /// Combines what the threads of a block have found.
 fn fold(l: &Layout, reductions: &[Reduction], arrays: &[Option<Var>]) -> Vec<Stmt> {
     let one = |(r, array): (&Reduction, &Option<Var>)| {
-        let sum = r.combine == Combine::Sum;
+        let sum = matches!(r.combine, Combine::Sum | Combine::Deviation);
         array.map(|shared| Stmt::BlockReduce { var: r.var, sum, across: l.across(), shared })
     };
     reductions.iter().zip(arrays).filter_map(one).collect()
@@ -358,6 +389,7 @@ fn finished(combine: Combine, var: Var, dtype: DType) -> Expr {
     let v = Expr::Var(var);
     match combine {
         Combine::ArgMax => Expr::Call(Call::Position, vec![v]),
+        Combine::Deviation => Expr::Call(Call::Moment(2), vec![v]),
         Combine::Sum | Combine::Max if dtype == DType::Bool => Expr::Call(Call::Convert(DType::Bool), vec![v]),
         Combine::Sum | Combine::Max => v,
     }

@@ -58,7 +58,7 @@ impl Checker<'_> {
                 match f.kind(*v) {
                     Kind::Local { .. } => {}
                     Kind::Shared { ty, len, offset } => {
-                        let size = if matches!(ty, Ty::Best | Ty::BestU) { 8 } else { 4 };
+                        let size = ty.shared_bytes();
                         if offset + len * size > f.shared || offset % size != 0 {
                             return Err(format!("`{}` lies outside shared memory", f.name_of(*v)));
                         }
@@ -231,6 +231,7 @@ impl Checker<'_> {
                 self.typed(b, t, scope)?;
                 let number = matches!(t, Ty::F32 | Ty::U32 | Ty::Index);
                 match op {
+                    Infix::Add if t == Ty::Moments => Ok(t),
                     Infix::Add | Infix::Sub | Infix::Mul if number => Ok(t),
                     Infix::Div if number => Ok(t),
                     Infix::Rem if matches!(t, Ty::U32 | Ty::Index) => Ok(t),
@@ -282,6 +283,10 @@ impl Checker<'_> {
             (Call::Best, [Ty::U32, Ty::U32]) => Ok(Ty::BestU),
             (Call::Better, [a, b]) if a == b && matches!(a, Ty::Best | Ty::BestU) => Ok(*a),
             (Call::Position, [Ty::Best | Ty::BestU]) => Ok(Ty::U32),
+            (Call::Nothing, []) => Ok(Ty::Moments),
+            (Call::Collect, [Ty::Moments, Ty::F32]) => Ok(Ty::Moments),
+            (Call::Moments, [Ty::F32, Ty::F32, Ty::F32]) => Ok(Ty::Moments),
+            (Call::Moment(0..=2), [Ty::Moments]) => Ok(Ty::F32),
             (Call::Fma, [Ty::F32, Ty::F32, Ty::F32]) => Ok(Ty::F32),
             _ => wrong(),
         }

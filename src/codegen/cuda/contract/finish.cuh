@@ -26,9 +26,9 @@ GANC_DEVICE bool ganc_gather(float* parts, unsigned* counts, int at, int part) {
 }
 
 // Combines what the threads of a block have, for each of W columns side by side; the first W threads get it.
-template <int THREADS, int W, class How> GANC_DEVICE float ganc_fold(float v) {
+template <int THREADS, int W, class How, class V> GANC_DEVICE V ganc_fold(V v) {
   extern __shared__ __align__(1024) unsigned char ganc_shared[];
-  float* const held = (float*)ganc_shared;
+  V* const held = (V*)ganc_shared;
   __syncthreads();
   if constexpr (W == 1)
     return ganc_fold_rows<THREADS, How>(v, held);
@@ -42,4 +42,15 @@ GANC_DEVICE float ganc_total(const float* from, int stride, float v) {
 #pragma unroll 16
   for (int i = (int)threadIdx.x / W; i < LINES; i += THREADS / W) v = How::of(v, from[(long long)i * stride]);
   return ganc_fold<THREADS, W, How>(v);
+}
+// The same of moments, whose means and squares are `plane` behind their counts.
+template <int THREADS, int W, int LINES>
+GANC_DEVICE ganc_moments ganc_total_moments(const float* from, int stride, int plane) {
+  ganc_moments v = ganc_nothing();
+#pragma unroll 4
+  for (int i = (int)threadIdx.x / W; i < LINES; i += THREADS / W) {
+    const float* const line = from + (long long)i * stride;
+    v = v + ganc_moments_of(line[0], line[plane], line[2 * plane]);
+  }
+  return ganc_fold<THREADS, W, ganc_sum>(v);
 }

@@ -31,11 +31,37 @@ pub(super) struct Sums {
     results: usize,
 }
 
-/// How two values are combined, and what changes none: words of the text.
-fn words(combine: Combine) -> (&'static str, &'static str) {
-    match combine {
-        Combine::Sum => ("ganc_sum", "0.0f"),
-        Combine::Max | Combine::ArgMax => ("ganc_max", "__uint_as_float(0xff800000u)"),
+impl Sum {
+    /// How two values are combined, and what changes none: words of the text.
+    fn words(&self) -> (&'static str, &'static str) {
+        match self.combine {
+            Combine::Sum => ("ganc_sum", "0.0f"),
+            Combine::Deviation => ("ganc_sum", "ganc_nothing()"),
+            Combine::Max | Combine::ArgMax => ("ganc_max", "__uint_as_float(0xff800000u)"),
+        }
+    }
+
+    /// Whether it keeps means beside sums, and the type in which it is collected.
+    fn moments(&self) -> bool {
+        self.combine == Combine::Deviation
+    }
+
+    fn ty(&self) -> &'static str {
+        if self.moments() { "ganc_moments" } else { "float" }
+    }
+
+    /// What another block needs of this value, number by number.
+    fn numbers(&self, value: &str) -> Vec<String> {
+        match self.moments() {
+            true => vec![format!("{value}.n"), format!("ganc_mean({value})"), format!("ganc_deviation({value})")],
+            false => vec![value.to_string()],
+        }
+    }
+
+    /// The element that is stored for this value.
+    fn stored(&self, value: &str) -> String {
+        let value = if self.moments() { format!("ganc_deviation({value})") } else { value.to_string() };
+        format!("ganc_number<{}>::of({value})", element(self.dtype))
     }
 }
 
@@ -86,6 +112,11 @@ impl Sums {
         self.list.len()
     }
 
+    /// Numbers that a block has of each column.
+    fn numbers(&self) -> usize {
+        self.list.iter().map(|s| if s.moments() { 3 } else { 1 }).sum()
+    }
+
     /// Columns side by side of a tile, and blocks that share results of a column of tiles.
     fn extents(&self, tile: &Tile, [across, down]: [usize; 2], blocks: usize) -> (usize, usize) {
         if self.columns { (tile.n, down * blocks) } else { (1, across * down * blocks) }
@@ -101,15 +132,15 @@ impl Sums {
     pub fn scratch(&self, tile: &Tile, tiles: [usize; 2], blocks: usize) -> usize {
         let (width, lines) = self.extents(tile, tiles, blocks);
         let all = if self.columns { tiles[0] * width } else { 1 };
-        if lines == 1 { 0 } else { 4 * lines * self.list.len() * all }
+        if lines == 1 { 0 } else { 4 * lines * self.numbers() * all }
     }
 
     /// Members of the result's struct in which a thread collects, and their start.
     pub fn members(&self) -> (String, String) {
         let (mut declared, mut set) = (String::new(), String::new());
         for (i, s) in self.list.iter().enumerate() {
-            let (start, count) = (words(s.combine).1, if self.columns { "V" } else { "1" });
-            let _ = writeln!(declared, "  float s{i}[{count}];");
+            let (start, count) = (s.words().1, if self.columns { "V" } else { "1" });
+            let _ = writeln!(declared, "  {} s{i}[{count}];", s.ty());
             let _ = writeln!(set, "#pragma unroll\n    for (int j = 0; j < {count}; ++j) s{i}[j] = {start};");
         }
         (declared, set)
@@ -139,10 +170,9 @@ impl Sums {
         then: &str,
     ) -> String {
         let (width, lines) = self.extents(tile, tiles, blocks);
-        let (all, count) = (if self.columns { tiles[0] * width } else { 1 }, self.list.len());
+        let all = if self.columns { tiles[0] * width } else { 1 };
         // Columns of a thread after `ganc_finish`, and threads beside each other that have different ones.
         let (own, side) = if self.columns { (vector, width / vector) } else { (1, 1) };
-        let how = |s: &Sum| words(s.combine).0;
         let mut text = String::new();
         let (line, counter) = match self.columns {
             true => (format!("z * {} + row / Shape::M", tiles[1]), "col / Shape::N"),
@@ -150,8 +180,9 @@ impl Sums {
         };
         let column = if self.columns { format!("col + (int)threadIdx.x * {own} + j") } else { "0".into() };
         for (i, s) in self.list.iter().enumerate() {
-            let _ = writeln!(text, "  float u{i}[{own}];\n#pragma unroll\n  for (int j = 0; j < {own}; ++j)");
-            let fold = format!("ganc_fold<Shape::THREADS, {side}, {}>", how(s));
+            let ty = s.ty();
+            let _ = writeln!(text, "  {ty} u{i}[{own}];\n#pragma unroll\n  for (int j = 0; j < {own}; ++j)");
+            let fold = format!("ganc_fold<Shape::THREADS, {side}, {}>", s.words().0);
             let _ = writeln!(text, "    u{i}[j] = {fold}(result.s{i}[j]);");
         }
         let _ =
@@ -159,7 +190,7 @@ impl Sums {
         let _ = writeln!(text, "    const int c = {column};");
         if lines == 1 {
             for (i, s) in self.list.iter().enumerate() {
-                let value = format!("ganc_number<{}>::of(u{i}[j])", element(s.dtype));
+                let value = s.stored(&format!("u{i}[j]"));
                 let _ = writeln!(text, "    if (c < {}) t{i}[c] = {value};", self.results);
             }
             if !then.is_empty() {
@@ -168,21 +199,34 @@ impl Sums {
             text.push_str("  }}\n");
             return text;
         }
-        let stride = count * all;
-        for i in 0..count {
-            let _ = writeln!(text, "    sums[({line}) * {stride} + {} + c] = u{i}[j];", i * all);
+        let stride = self.numbers() * all;
+        let mut at = 0;
+        for (i, s) in self.list.iter().enumerate() {
+            for value in s.numbers(&format!("u{i}[j]")) {
+                let _ = writeln!(text, "    sums[({line}) * {stride} + {at} + c] = {value};");
+                at += all;
+            }
         }
         let _ = writeln!(text, "  }}}}\n  if (!ganc_last({counts} + GANC_TILES + {counter}, {lines})) return;");
         let column = if self.columns { "col + (int)threadIdx.x % Shape::N" } else { "0" };
         let _ = writeln!(text, "  const int c = {column};");
+        let mut at = 0;
         for (i, s) in self.list.iter().enumerate() {
-            let (of, start) = (how(s), words(s.combine).1);
-            let total = format!("ganc_total<Shape::THREADS, {width}, {of}, {lines}>");
-            let _ = writeln!(text, "  const float o{i} = {total}(sums + {} + c, {stride}, {start});", i * all);
+            let ((of, start), ty) = (s.words(), s.ty());
+            let total = match s.moments() {
+                true => format!(
+                    "ganc_total_moments<Shape::THREADS, {width}, {lines}>(sums + {at} + c, {stride}, {all})"
+                ),
+                false => format!(
+                    "ganc_total<Shape::THREADS, {width}, {of}, {lines}>(sums + {at} + c, {stride}, {start})"
+                ),
+            };
+            let _ = writeln!(text, "  const {ty} o{i} = {total};");
+            at += all * if s.moments() { 3 } else { 1 };
         }
         let _ = writeln!(text, "  if (threadIdx.x < {width} && c < {}) {{", self.results);
         for (i, s) in self.list.iter().enumerate() {
-            let _ = writeln!(text, "    t{i}[c] = ganc_number<{}>::of(o{i});", element(s.dtype));
+            let _ = writeln!(text, "    t{i}[c] = {};", s.stored(&format!("o{i}")));
         }
         if !then.is_empty() {
             let _ = writeln!(text, "    {then}");

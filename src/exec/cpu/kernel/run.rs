@@ -202,11 +202,15 @@ impl ThreadCell {
     }
 }
 
+/// Why no kernel here has such a reduction.
+const DEVICES: &str = "reductions that keep means are for devices";
+
 /// What combining starts from.
 fn neutral(combine: Combine, integer: bool) -> u32 {
     match (combine, integer) {
         (Combine::Sum, _) | (Combine::Max | Combine::ArgMax, true) => 0,
         (Combine::Max | Combine::ArgMax, false) => f32::NEG_INFINITY.to_bits(),
+        (Combine::Deviation, _) => unreachable!("{DEVICES}"),
     }
 }
 
@@ -221,6 +225,7 @@ unsafe fn accumulate(lanes: &Lanes, combine: Combine, integer: bool, to: *mut u3
             (Combine::Sum, true) => (0..n).for_each(|i| *to.add(i) = (*to.add(i)).wrapping_add(*from.add(i))),
             (Combine::Max, true) => (0..n).for_each(|i| *to.add(i) = (*to.add(i)).max(*from.add(i))),
             (Combine::ArgMax, _) => unreachable!("argmax has no partial results"),
+            (Combine::Deviation, _) => unreachable!("{DEVICES}"),
         }
     }
 }
@@ -476,6 +481,7 @@ unsafe fn accumulate_one(combine: Combine, integer: bool, to: *mut u32, x: u32) 
             (Combine::Sum, true) => (*to).wrapping_add(x),
             (Combine::Max | Combine::ArgMax, false) => super::super::lanes::math::max(a, b).to_bits(),
             (Combine::Max | Combine::ArgMax, true) => (*to).max(x),
+            (Combine::Deviation, _) => unreachable!("{DEVICES}"),
         };
     }
 }

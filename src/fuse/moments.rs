@@ -1,0 +1,198 @@
+//! Variances in one pass: the sum of squared distances from a mean, written as it is defined (a sum, its part of the
+//! count, differences, squares, another sum), needs the mean before it begins. A reduction that keeps count, mean and
+//! squares together (Chan, Golub and LeVeque, 1983) reads its elements once and needs nothing, so that it goes with the
+//! kernel that makes them, as the sum does.
+
+use crate::graph::{Binary, Const, DType, Graph, NodeId, Op, Unary};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::ops::Index;
+
+/// Which nodes have memory, and which sums are of squared distances from a mean.
+pub(super) struct Stored {
+    /// For each node.
+    pub flags: Vec<bool>,
+    /// What the distances of a sum are of; empty where reductions cannot keep means.
+    pub deviations: FxHashMap<NodeId, NodeId>,
+}
+
+impl Index<usize> for Stored {
+    type Output = bool;
+
+    fn index(&self, i: usize) -> &bool {
+        &self.flags[i]
+    }
+}
+
+/// All sums of squared distances from the mean over the axes of the sum, with what the distances are of: a value that may
+/// differ from it by what is the same along those axes.
+pub(super) fn deviations(g: &Graph) -> FxHashMap<NodeId, NodeId> {
+    g.ids().filter_map(|n| Some((n, deviation(g, n)?))).collect()
+}
+
+fn deviation(g: &Graph, n: NodeId) -> Option<NodeId> {
+    let Op::Sum(axes) = &g.node(n).op else { return None };
+    let square = g.node(n).args[0];
+    let [d, _] = both(g, square, Binary::Mul).filter(|[a, b]| a == b)?;
+    let parts = both(g, d, Binary::Add).filter(|_| g.ty(d).dtype == DType::F32)?;
+    let along = Along { g, axes };
+    let [x] = parts.into_iter().filter(|&p| !along.same(p)).collect::<Vec<_>>().try_into().ok()?;
+    let mut sum = Terms::default();
+    along.add(d, 1.0, DEPTH, &mut sum);
+    // For each value minus its mean, and nothing else; the factors were rounded to f32 at most.
+    let count = axes.iter().map(|&i| g.shape(square)[i]).product::<usize>() as f64;
+    let differs = |(term, by): (&Term, &f64)| match term {
+        Term::Value(v) if !along.same(*v) => by + count * sum.get(&Term::Sum(*v)).unwrap_or(&0.0),
+        Term::Sum(v) => count * by + sum.get(&Term::Value(*v)).unwrap_or(&0.0),
+        Term::Value(_) | Term::One => *by,
+    };
+    sum.iter().all(|t| differs(t).abs() < 1e-6).then_some(x)
+}
+
+fn both(g: &Graph, n: NodeId, f: Binary) -> Option<[NodeId; 2]> {
+    match (&g.node(n).op, g.node(n).args.as_slice()) {
+        (Op::Binary(own), &[a, b]) if *own == f => Some([a, b]),
+        _ => None,
+    }
+}
+
+/// How far a sum is followed.
+const DEPTH: usize = 8;
+
+/// Part of a sum: 1, a value, or its sum along the axes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Term {
+    One,
+    Value(NodeId),
+    Sum(NodeId),
+}
+
+/// Parts and their factors.
+type Terms = BTreeMap<Term, f64>;
+
+/// Values and their sums along some axes.
+struct Along<'a> {
+    g: &'a Graph,
+    axes: &'a [usize],
+}
+
+impl Along<'_> {
+    /// Whether a value is the same all along the axes: one there, or broadcast from that.
+    fn same(&self, n: NodeId) -> bool {
+        let shape = self.g.shape(self.stripped(n));
+        self.axes.iter().all(|&a| shape.get(a) == Some(&1))
+    }
+
+    /// What is broadcast along the axes; a value that differs along them is itself.
+    fn stripped(&self, n: NodeId) -> NodeId {
+        let mut small = n;
+        while let Op::Broadcast | Op::Stop = self.g.node(small).op {
+            small = self.g.node(small).args[0];
+        }
+        let shape = self.g.shape(small);
+        if self.axes.iter().all(|&a| shape.get(a) == Some(&1)) { small } else { n }
+    }
+
+    /// The factor and the value of a product with a constant.
+    fn factor(&self, n: NodeId) -> Option<(f64, NodeId)> {
+        if let Op::Unary(Unary::Neg) = self.g.node(n).op {
+            return Some((-1.0, self.g.node(n).args[0]));
+        }
+        let [a, b] = both(self.g, n, Binary::Mul)?;
+        match (&self.g.node(a).op, &self.g.node(b).op) {
+            (Op::Const(Const::Splat(v)), _) => Some((v.0, b)),
+            (_, Op::Const(Const::Splat(v))) => Some((v.0, a)),
+            _ => None,
+        }
+    }
+
+    /// Adds a multiple of a value.
+    fn add(&self, n: NodeId, by: f64, depth: usize, to: &mut Terms) {
+        let n = self.stripped(n);
+        if let Op::Const(Const::Splat(v)) = self.g.node(n).op {
+            *to.entry(Term::One).or_default() += by * v.0;
+        } else if let Some([a, b]) = both(self.g, n, Binary::Add).filter(|_| depth > 0) {
+            [a, b].into_iter().for_each(|x| self.add(x, by, depth - 1, to));
+        } else if let Some((f, x)) = self.factor(n).filter(|_| depth > 0) {
+            self.add(x, by * f, depth - 1, to);
+        } else if matches!(&self.g.node(n).op, Op::Sum(axes) if axes == self.axes) {
+            self.add_sum(self.g.node(n).args[0], by, depth, to);
+        } else {
+            *to.entry(Term::Value(n)).or_default() += by;
+        }
+    }
+
+    /// Adds a multiple of a value's sum along the axes.
+    fn add_sum(&self, n: NodeId, by: f64, depth: usize, to: &mut Terms) {
+        if let Some([a, b]) = both(self.g, n, Binary::Add).filter(|_| depth > 0) {
+            [a, b].into_iter().for_each(|x| self.add_sum(x, by, depth - 1, to));
+        } else if (self.same(n) || matches!(self.g.node(n).op, Op::Const(Const::Splat(_)))) && depth > 0 {
+            let count: usize = self.axes.iter().map(|&a| self.g.shape(n)[a]).product();
+            self.add(n, by * count as f64, depth - 1, to);
+        } else {
+            *to.entry(Term::Sum(self.stripped(n))).or_default() += by;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::text::parse;
+
+    /// As `passes` leave a batch normalisation, and what only looks like one.
+    #[test]
+    fn variances_are_found() {
+        let text = r#"
+            %0: f32[4,3] = input "x"
+            %1: f32[1,3] = param "bias"
+            %2: f32[4,3] = broadcast %1
+            %3: f32[4,3] = add %0, %2
+            %4: f32[1,3] = sum %3 axes=[0]
+            %5: f32[1,3] = mul %4, -0.25
+            %6: f32[1,3] = add %1, %5
+            %7: f32[4,3] = broadcast %6
+            %8: f32[4,3] = add %0, %7
+            %9: f32[4,3] = mul %8, %8
+            %10: f32[1,3] = sum %9 axes=[0]
+            %11: f32[1,3] = sum %0 axes=[0]
+            %12: f32[1,3] = mul 0.25, %11
+            %13: f32[1,3] = neg %12
+            %14: f32[4,3] = broadcast %13
+            %15: f32[4,3] = add %14, %0
+            %16: f32[4,3] = mul %15, %15
+            %17: f32[1,3] = sum %16 axes=[0]
+            %18: f32[1,1] = sum %16 axes=[0,1]
+            %19: f32[4,3] = mul %15, %8
+            %20: f32[1,3] = sum %19 axes=[0]
+            %21: f32[1,3] = mul %11, -0.5
+            %22: f32[4,3] = broadcast %21
+            %23: f32[4,3] = add %0, %22
+            %24: f32[4,3] = mul %23, %23
+            %25: f32[1,3] = sum %24 axes=[0]
+            %26: f32[4,3] = add %3, %14
+            %27: f32[4,3] = mul %26, %26
+            %28: f32[1,3] = sum %27 axes=[0]
+            %29: f32[4,1] = input "rows"
+            %30: f32[4,3] = broadcast %29
+            %31: f32[1,1] = sum %29 axes=[0,1]
+            %32: f32[1,1] = mul %31, -0.08333333333333333
+            %33: f32[4,3] = broadcast %32
+            %34: f32[4,3] = add %30, %33
+            %35: f32[4,3] = mul %34, %34
+            %36: f32[1,1] = sum %35 axes=[0,1]
+            output "of rows that count thrice" %36
+            output "a" %10
+            output "b" %17
+            output "others" %18
+            output "products" %20
+            output "half" %25
+            output "of another" %28
+        "#;
+        let g = parse(text).expect("it parses");
+        let mut found: Vec<(NodeId, NodeId)> = deviations(&g).into_iter().collect();
+        found.sort_unstable();
+        let named = |name: &str| g.outputs.iter().find(|o| &*o.0 == name).map(|o| o.1).expect("an output");
+        assert_eq!(found, [(named("a"), NodeId(0)), (named("b"), NodeId(0))]);
+    }
+}
