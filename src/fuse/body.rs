@@ -131,6 +131,28 @@ pub struct Body {
     pub sinks: Vec<Sink>,
 }
 
+impl Code {
+    /// The tensor that is loaded from.
+    pub fn tensor(&self) -> Option<NodeId> {
+        match self {
+            Code::Load { from, .. } => Some(*from),
+            _ => None,
+        }
+    }
+}
+
+/// Tensors in the order in which they first come, which does not depend on their numbers: bodies that do the same have the
+/// same order.
+pub fn first_uses(tensors: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+    let mut all = vec![];
+    tensors.for_each(|n| {
+        if !all.contains(&n) {
+            all.push(n);
+        }
+    });
+    all
+}
+
 impl Body {
     /// Number of elements.
     pub fn elements(&self) -> usize {
@@ -142,19 +164,9 @@ impl Body {
         self.insts.iter().filter(|i| !matches!(i.code, Code::Const(_) | Code::Load { .. } | Code::Iota(_))).count()
     }
 
-    /// All tensors that are read, once each, in order.
+    /// All tensors that are read, once each, in the order of their first use.
     pub fn reads(&self) -> Vec<NodeId> {
-        let mut v: Vec<NodeId> = self
-            .insts
-            .iter()
-            .filter_map(|i| match &i.code {
-                Code::Load { from, .. } => Some(*from),
-                _ => None,
-            })
-            .collect();
-        v.sort_unstable();
-        v.dedup();
-        v
+        first_uses(self.insts.iter().filter_map(|i| i.code.tensor()))
     }
 
     /// All affine forms, to be looked at or changed together.

@@ -1,5 +1,6 @@
 //! Which nodes get memory.
 
+use super::moments::{Deviations, Stored};
 use super::{FuseOptions, Product, Reason, Refusal, base, is_leaf};
 use crate::graph::{Const, DType, Graph, NodeId, Op, Unary};
 
@@ -21,7 +22,7 @@ pub(super) struct Decision {
     /// Nodes that outputs need.
     pub live: Vec<bool>,
     /// Nodes with memory, leaves included.
-    pub stored: Vec<bool>,
+    pub stored: Stored,
     /// Why.
     pub refusals: Vec<Refusal>,
 }
@@ -163,12 +164,12 @@ fn past_stops(g: &Graph, mut n: NodeId) -> NodeId {
 }
 
 /// The nodes that outputs need.
-pub(super) fn live_nodes(g: &Graph) -> Vec<bool> {
+pub(super) fn live_nodes(g: &Graph, deviations: &Deviations) -> Vec<bool> {
     let mut live = vec![false; g.nodes().len()];
     g.outputs.iter().for_each(|o| live[o.1.index()] = true);
     for i in (0..live.len()).rev() {
         if live[i] {
-            g.nodes()[i].args.iter().for_each(|a| live[a.index()] = true);
+            deviations.args(g, NodeId(i as u32)).iter().for_each(|a| live[a.index()] = true);
         }
     }
     live
@@ -182,14 +183,15 @@ fn many(g: &Graph, n: NodeId, loads: &[NodeId]) -> bool {
 }
 
 pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
-    let live = live_nodes(g);
+    let deviations = if options.moments { Deviations::find(g) } else { Deviations::default() };
+    let live = live_nodes(g, &deviations);
     let count = live.len();
     let mut users: Vec<Vec<NodeId>> = vec![vec![]; count];
     for n in g.ids().filter(|n| live[n.index()]) {
         if matches!(g.node(n).op, Op::Stop) {
             continue;
         }
-        for &a in &g.node(n).args {
+        for &a in deviations.args(g, n) {
             let a = past_stops(g, a);
             if users[a.index()].last() != Some(&n) {
                 users[a.index()].push(n);
@@ -202,7 +204,7 @@ pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
     }
     // What kernels read in place.
     for n in g.ids().filter(|n| live[n.index()]) {
-        for &a in &g.node(n).args {
+        for &a in deviations.args(g, n) {
             let mut b = base(g, a);
             match read_of(g, n) {
                 Read::Operand => {}
@@ -239,7 +241,7 @@ pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
         }
         let mut c = weight(&node.op);
         let mut l: Vec<NodeId> = vec![];
-        for &a in &node.args {
+        for &a in deviations.args(g, n) {
             c = c.saturating_add(cost[a.index()]);
             for &x in &loads[a.index()] {
                 if !l.contains(&x) {
@@ -288,5 +290,5 @@ pub(super) fn decide(g: &Graph, options: FuseOptions) -> Decision {
             loads[i] = l;
         }
     }
-    Decision { live, stored, refusals }
+    Decision { live, stored: Stored { flags: stored, deviations }, refusals }
 }

@@ -2,14 +2,13 @@
 
 use super::decide::{Decision, live_nodes};
 use super::epilogue::{absorb, epilogue_of};
-use super::moments::{Stored, deviations};
+use super::moments::Stored;
 use super::reach::Reach;
 use super::{
     Affine, Body, Cluster, Clusters, Code, Combine, FuseOptions, Kind, Lower, Operand, Product, Sink, Work, base,
     domain_of, is_leaf, map_of,
 };
 use crate::graph::{Graph, NodeId, Op};
-use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest merged body.
@@ -112,8 +111,8 @@ pub(super) fn body_of(
             low.body.sinks.push(Sink::Reduce { node: n, reg, combine, axes, at });
         };
         match &node.op {
-            Op::Sum(axes) => match stored.deviations.get(&n) {
-                Some(&x) => reduce(Combine::Deviation, x, axes, &mut lower),
+            Op::Sum(axes) => match stored.deviations.of(n) {
+                Some(x) => reduce(Combine::Deviation, x, axes, &mut lower),
                 None => reduce(Combine::Sum, node.args[0], axes, &mut lower),
             },
             Op::Max(axes) => reduce(Combine::Max, node.args[0], axes, &mut lower),
@@ -191,9 +190,7 @@ pub(super) fn reads_in_step(body: &Body, n: NodeId) -> bool {
 }
 
 pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clusters {
-    let Decision { live, stored, refusals } = decision;
-    let deviations = if options.moments { deviations(g) } else { FxHashMap::default() };
-    let mut stored = Stored { flags: stored, deviations };
+    let Decision { live, mut stored, refusals } = decision;
     let roots: Vec<NodeId> =
         g.ids().filter(|n| live[n.index()] && stored[n.index()] && !is_leaf(&g.node(*n).op)).collect();
     let mut owner: BTreeMap<NodeId, usize> = BTreeMap::new();
@@ -251,7 +248,7 @@ pub(super) fn group(g: &Graph, options: FuseOptions, decision: Decision) -> Clus
         writes.sort_unstable();
         clusters.push(Cluster { kind, work, writes, reads });
     }
-    let live = live_nodes(g);
+    let live = live_nodes(g, &stored.deviations);
     let refusals = refusals.into_iter().filter(|r| live[r.node.index()] && stored[r.node.index()]).collect();
     Clusters { fused: options.fuse, clusters: sorted(clusters), stored: stored.flags, refusals }
 }

@@ -16,7 +16,7 @@ mod reach;
 pub use epilogue::rows_of;
 pub use print::label;
 
-pub use body::{Body, Code, Combine, Inst, Lower, Reg, Sink, base};
+pub use body::{Body, Code, Combine, Inst, Lower, Reg, Sink, base, first_uses};
 pub use index::{Affine, Guard, IndexMap};
 
 use crate::graph::{Const, ContractDims, ConvGeom, Graph, NodeId, Op, Window};
@@ -43,7 +43,7 @@ impl FuseOptions {
     /// iterations in f32 got 3 to 7 % faster by it).
     pub const GPU: FuseOptions = FuseOptions { fuse: true, prologues: false, moments: true };
     /// For devices whose memory is slow beside their arithmetic.
-    pub const PROLOGUES: FuseOptions = FuseOptions { fuse: true, prologues: true, moments: true };
+    pub const PROLOGUES: FuseOptions = FuseOptions { fuse: true, prologues: true, moments: false };
 }
 
 /// Kind of a cluster, for people.

@@ -12,8 +12,30 @@ use std::ops::Index;
 pub(super) struct Stored {
     /// For each node.
     pub flags: Vec<bool>,
-    /// What the distances of a sum are of; empty where reductions cannot keep means.
-    pub deviations: FxHashMap<NodeId, NodeId>,
+    /// None where reductions cannot keep means.
+    pub deviations: Deviations,
+}
+
+/// Sums of squared distances from a mean, with what the distances are of: a value that may differ from it by what is the
+/// same along the axes of the sum.
+#[derive(Default)]
+pub(super) struct Deviations(FxHashMap<NodeId, [NodeId; 1]>);
+
+impl Deviations {
+    /// All of a graph.
+    pub fn find(g: &Graph) -> Self {
+        Self(g.ids().filter_map(|n| Some((n, [deviation(g, n)?]))).collect())
+    }
+
+    /// What the distances of a sum are of, if it is one.
+    pub fn of(&self, n: NodeId) -> Option<NodeId> {
+        self.0.get(&n).map(|x| x[0])
+    }
+
+    /// What a node is computed from.
+    pub fn args<'a>(&'a self, g: &'a Graph, n: NodeId) -> &'a [NodeId] {
+        self.0.get(&n).map_or(&g.node(n).args, |x| x)
+    }
 }
 
 impl Index<usize> for Stored {
@@ -22,12 +44,6 @@ impl Index<usize> for Stored {
     fn index(&self, i: usize) -> &bool {
         &self.flags[i]
     }
-}
-
-/// All sums of squared distances from the mean over the axes of the sum, with what the distances are of: a value that may
-/// differ from it by what is the same along those axes.
-pub(super) fn deviations(g: &Graph) -> FxHashMap<NodeId, NodeId> {
-    g.ids().filter_map(|n| Some((n, deviation(g, n)?))).collect()
 }
 
 fn deviation(g: &Graph, n: NodeId) -> Option<NodeId> {
@@ -39,14 +55,16 @@ fn deviation(g: &Graph, n: NodeId) -> Option<NodeId> {
     let [x] = parts.into_iter().filter(|&p| !along.same(p)).collect::<Vec<_>>().try_into().ok()?;
     let mut sum = Terms::default();
     along.add(d, 1.0, DEPTH, &mut sum);
-    // For each value minus its mean, and nothing else; the factors were rounded to f32 at most.
+    // Of each value what is minus its mean, and nothing else; the factors were rounded to f32 at most.
     let count = axes.iter().map(|&i| g.shape(square)[i]).product::<usize>() as f64;
     let differs = |(term, by): (&Term, &f64)| match term {
         Term::Value(v) if !along.same(*v) => by + count * sum.get(&Term::Sum(*v)).unwrap_or(&0.0),
         Term::Sum(v) => count * by + sum.get(&Term::Value(*v)).unwrap_or(&0.0),
         Term::Value(_) | Term::One => *by,
     };
-    sum.iter().all(|t| differs(t).abs() < 1e-6).then_some(x)
+    let own = sum.iter().filter(|t| matches!(t.0, Term::Value(v) if !along.same(*v)));
+    let scale = own.map(|t| t.1.abs()).fold(0.0, f64::max);
+    (scale > 0.0 && sum.iter().all(|t| differs(t).abs() <= 1e-6 * scale)).then_some(x)
 }
 
 fn both(g: &Graph, n: NodeId, f: Binary) -> Option<[NodeId; 2]> {
@@ -181,7 +199,18 @@ mod tests {
             %34: f32[4,3] = add %30, %33
             %35: f32[4,3] = mul %34, %34
             %36: f32[1,1] = sum %35 axes=[0,1]
+            %37: f32[4,3] = mul %0, 1e-7
+            %38: f32[1,3] = mul %1, 1e-7
+            %39: f32[4,3] = broadcast %38
+            %40: f32[4,3] = add %37, %39
+            %41: f32[4,3] = mul %40, %40
+            %42: f32[1,3] = sum %41 axes=[0]
+            %43: f32[4,3] = add %37, 1e-8
+            %44: f32[4,3] = mul %43, %43
+            %45: f32[1,3] = sum %44 axes=[0]
             output "of rows that count thrice" %36
+            output "small" %42
+            output "beside little" %45
             output "a" %10
             output "b" %17
             output "others" %18
@@ -190,8 +219,8 @@ mod tests {
             output "of another" %28
         "#;
         let g = parse(text).expect("it parses");
-        let mut found: Vec<(NodeId, NodeId)> = deviations(&g).into_iter().collect();
-        found.sort_unstable();
+        let all = Deviations::find(&g);
+        let found: Vec<(NodeId, NodeId)> = g.ids().filter_map(|n| Some((n, all.of(n)?))).collect();
         let named = |name: &str| g.outputs.iter().find(|o| &*o.0 == name).map(|o| o.1).expect("an output");
         assert_eq!(found, [(named("a"), NodeId(0)), (named("b"), NodeId(0))]);
     }

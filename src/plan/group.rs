@@ -1,6 +1,7 @@
 //! Clusters that one launch does: small ones that are ready at the same time, each with blocks of its own, and chains of
 //! clusters that work row by row ([`super::rows`]), in which a block does its rows of all of them. A launch and the wait
-//! for the one before take longer than most of such clusters.
+//! for the one before take longer than most of such clusters. Larger ones that are alike are put together by
+//! [`super::twins`].
 
 use super::follow::follows;
 use super::rows;

@@ -30,7 +30,7 @@ pub struct PlanOptions {
     pub in_place: bool,
     /// Whether maps may be done by the launch of the reduction that they follow, and small ones by one launch.
     pub follow: bool,
-    /// Whether small clusters may share launches, and chains of rows be one.
+    /// Whether clusters may share launches: small ones, chains of rows, and what is alike.
     pub share: bool,
 }
 

@@ -20,8 +20,8 @@ const MIDDLING: usize = 16 << 20;
 const MOST: usize = 8;
 /// How far behind the first of a launch the last may be in the order: what waits for it takes memory meanwhile.
 const SPAN: usize = 100;
-/// Units of a plan that are compared; of so many, each has a bit for each.
-const MOST_UNITS: usize = 1 << 13;
+/// Units of a plan that are compared: each keeps a bit for each other one.
+const MOST_UNITS: usize = 1 << 12;
 
 /// Neighbours of a launch order that stay together.
 pub(super) enum Unit {
@@ -57,6 +57,7 @@ pub(super) fn units(order: &[usize], pairs: &[(usize, usize)], together: Vec<Vec
         at += unit.clusters().len();
         units.push(unit);
     }
+    debug_assert!(shared.is_empty(), "the clusters of a group are not neighbours");
     units
 }
 
@@ -128,7 +129,7 @@ pub(super) fn join(g: &Graph, list: &[Cluster], next: &[BTreeSet<usize>], units:
             }
         }
     }
-    debug_assert!(slots.iter().all(Option::is_none), "launches wait for each other");
+    assert!(slots.iter().all(Option::is_none), "launches wait for each other");
     order
 }
 

@@ -227,10 +227,10 @@ pub fn element(graph: &Graph, name: &str, body: &Body) -> Spliced {
     let ty = Ty::of(body.insts[last].dtype);
     let mut f = Function::new(name, Role::Device(Some(ty)), is_wide(body));
     let mut pointers = BTreeMap::new();
-    for n in body.reads() {
-        pointers.insert(n, pointer(&mut f, graph, n, false, pointers.len()));
+    let tensors: Vec<(NodeId, bool)> = body.reads().into_iter().map(|n| (n, false)).collect();
+    for &(n, write) in &tensors {
+        pointers.insert(n, pointer(&mut f, graph, n, write, pointers.len()));
     }
-    let tensors = pointers.keys().map(|&n| (n, false)).collect();
     let loops = indices(&mut f, body);
     let lowering = Lowering { body, loops, pointers, held: vec![], prefix: "r" };
     let mut stmts = vec![];

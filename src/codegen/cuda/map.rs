@@ -5,7 +5,7 @@ use super::body::{Lowering, is_wide};
 use super::emit::{Emit, NAME, Tensors};
 use super::ir::{Builtin, Expr, Function, Infix, Kind, Role, Stmt, Ty, Var};
 use super::nest::{Each, Grouping, group, indices};
-use crate::fuse::{Affine, Body, Code, Sink, Work};
+use crate::fuse::{Affine, Body, Code, Sink, Work, first_uses};
 use crate::graph::{DType, NodeId};
 use std::collections::BTreeMap;
 
@@ -25,15 +25,7 @@ pub(super) fn simplified(body: &Body) -> Body {
 
 /// Tensors that these sinks' needed instructions read.
 pub(super) fn reads_of(body: &Body, needed: &[bool]) -> Vec<NodeId> {
-    let mut v: Vec<NodeId> = vec![];
-    for (inst, _) in body.insts.iter().zip(needed).filter(|i| *i.1) {
-        if let Code::Load { from, .. } = &inst.code {
-            v.push(*from);
-        }
-    }
-    v.sort_unstable();
-    v.dedup();
-    v
+    first_uses(body.insts.iter().zip(needed).filter(|i| *i.1).filter_map(|i| i.0.code.tensor()))
 }
 
 /// Threads of a block for this many threads in all: small launches are spread over many processors.

@@ -151,7 +151,7 @@ GANC_DEVICE bool ganc_above(unsigned a, unsigned b) { return a > b; }
 
 // Numbers that have come so far: how many, and sums of their distances from the first one (or from their mean) and of the
 // squares of those. Put together as by Chan, Golub and LeVeque 1983: what differs by much less than it is large keeps its
-// digits.
+// digits, unless the first of a thread's k numbers is far from their mean (z deviations: k eps (1 + z^2) are lost).
 struct __align__(16) ganc_moments {
   float n, from, sum, square;
 };
@@ -169,10 +169,11 @@ GANC_DEVICE float ganc_deviation(ganc_moments m) {
   return v < 0.0f ? 0.0f : v;
 }
 GANC_DEVICE ganc_moments operator+(ganc_moments a, ganc_moments b) {
+  if (a.n == 0.0f) return b;
   if (b.n == 0.0f) return a;
   const float n = a.n + b.n, mean = ganc_mean(a), d = ganc_mean(b) - mean, part = b.n / n;
   const float square = ganc_deviation(a) + ganc_deviation(b) + d * d * (a.n * part);
-  return {n, a.n == 0.0f ? ganc_mean(b) : mean + d * part, 0.0f, square};
+  return {n, mean + d * part, 0.0f, square};
 }
 
 // How values are combined.

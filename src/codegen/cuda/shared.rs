@@ -1,5 +1,6 @@
 //! Launches that several clusters share: each strand of a group has blocks of its own, and a block of a chain does its
-//! rows of one cluster after the other, with a barrier between them.
+//! rows of one cluster after the other, with a barrier between them. Strands that are alike (twins) have one code, in which
+//! a block chooses its tensors.
 //!
 //! Every kernel can be a [stage](super::emit::Stage): a device function of a block's number. What a stage writes is read
 //! by later stages of the same block only, so that a barrier of the block is enough.
@@ -34,7 +35,7 @@ impl Part {
     /// Whether it is one stage, and the same as another one but for its tensors.
     fn is_like(&self, other: &Part) -> bool {
         match (self.stages.as_slice(), other.stages.as_slice()) {
-            ([a], [b]) => {
+            ([a], [b]) if self.blocks == other.blocks => {
                 let same = |a: &Stage| (a.blocks, a.threads, a.shared, a.least, a.counters);
                 same(a) == same(b) && a.types == b.types && a.text == b.text
             }
