@@ -6,6 +6,8 @@ use crate::codegen::cuda::generate_tuned;
 use crate::exec::any::AnyExecutor;
 use crate::exec::cpu::{CpuExecutor, CpuOptions, free_bytes};
 use crate::exec::cuda::{Cache, CudaError, CudaExecutor, CudaOptions, Search, probe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
@@ -83,27 +85,42 @@ pub(super) fn keep_measured(device: &str, new: &Tuning) -> std::io::Result<std::
 /// A device that is opened beside other work: a driver takes a quarter of a second for its context. It stays open while this
 /// lives; who asks for it in the meantime finds it open or waits for it.
 pub(super) struct Waking {
+    /// Whether it is known by now that it cannot be opened.
+    failed: Arc<AtomicBool>,
     done: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Begins to open what `--device` asks for; what is missing is for [`executor`] to say.
 pub(super) fn waken(args: &DeviceArgs) -> Waking {
+    let failed = Arc::new(AtomicBool::new(false));
     let index = match asked(&args.device) {
         Ok(Asked::Auto) => 0,
         Ok(Asked::Cuda(index)) => index,
-        Ok(Asked::Cpu) | Err(_) => return Waking { done: None, thread: None },
+        Ok(Asked::Cpu) | Err(_) => return Waking { failed, done: None, thread: None },
     };
     let (done, wait) = channel::<()>();
+    let told = failed.clone();
     let open = move || {
         let found = probe(index, &Search::from_environment(), Cache::from_environment(|_| {}));
+        told.store(found.is_err(), Ordering::Relaxed);
         // Until the other end is dropped.
         let _ = wait.recv();
         drop(found);
     };
     // Without a thread the device is opened later.
     let thread = std::thread::Builder::new().spawn(open).ok();
-    Waking { done: Some(done), thread }
+    Waking { failed, done: Some(done), thread }
+}
+
+impl Waking {
+    /// The error of a device that was asked for by its number, if there is one by now: before time goes into data.
+    pub fn check(&self, args: &DeviceArgs) -> Result<(), Failure> {
+        match asked(&args.device)? {
+            Asked::Cuda(_) if self.failed.load(Ordering::Relaxed) => executor(args, false).map(|_| ()),
+            Asked::Auto | Asked::Cpu | Asked::Cuda(_) => Ok(()),
+        }
+    }
 }
 
 impl Drop for Waking {

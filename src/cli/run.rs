@@ -75,13 +75,13 @@ fn monitors(text: &str) -> Result<u64, String> {
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     device::threads(&args.device)?;
-    let _waking = device::waken(&args.device);
+    let waking = device::waken(&args.device);
     match &args.resume {
         None => {
             let spec = args.spec.as_deref().ok_or_else(|| {
                 Failure::Message("which spec? `ganc run spec.gan`, or `ganc run --resume runs/NAME`".into())
             })?;
-            fresh(args, spec)
+            fresh(args, spec, &waking)
         }
         Some(folder) => {
             let folder = match (folder, &args.spec) {
@@ -91,7 +91,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                 })?,
                 (None, None) => return Err(Failure::Message("which run? `ganc run --resume runs/NAME`".into())),
             };
-            resume(args, &folder)
+            resume(args, &folder, &waking)
         }
     }
 }
@@ -116,7 +116,7 @@ pub(super) fn overrides(compiled: &mut Compiled, record: &RunRecord) -> Result<(
     Ok(())
 }
 
-fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
+fn fresh(args: &RunArgs, spec: &Path, waking: &device::Waking) -> Result<(), Failure> {
     let options =
         Options { set: compile::pairs(&args.set)?, only: args.only.clone(), precision: args.precision.clone() };
     let front = compile::front_with(spec, &options, &compile::read_text)?;
@@ -136,6 +136,7 @@ fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
     if compiled.trains.is_empty() {
         return Err(Failure::Message(format!("`{}` has no `train`, so there is nothing to run", spec.display())));
     }
+    waking.check(&args.device)?;
     let data = compile::open_data(&front, &compiled)?;
     // A run that cannot start makes no folder.
     let mut exec = device::executor(&args.device, false)?;
@@ -148,7 +149,7 @@ fn fresh(args: &RunArgs, spec: &Path) -> Result<(), Failure> {
     go(args, &front, &job, &mut exec)
 }
 
-fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
+fn resume(args: &RunArgs, root: &Path, waking: &device::Waking) -> Result<(), Failure> {
     let none = crate::source::SourceMap::default();
     let (folder, record) = RunFolder::open(root).map_err(|e| compile::refused(&none, &e.diagnostics(None)))?;
     for source in &record.sources {
@@ -167,6 +168,7 @@ fn resume(args: &RunArgs, root: &Path) -> Result<(), Failure> {
     let front = compile::front_with(&main, &options, &compile::recorded(record.sources.clone()))?;
     let mut compiled = compile::graphs(&front)?;
     overrides(&mut compiled, &record)?;
+    waking.check(&args.device)?;
     let data = compile::open_data(&front, &compiled)?;
     let mut exec = device::executor(&args.device, false)?;
     exec.use_tiles(record.tiles.as_deref());
