@@ -145,6 +145,8 @@ pub enum Call {
     Nothing,
     /// Moments with another number.
     Collect,
+    /// Moments about their mean, which can be added.
+    Settled,
     /// Moments of `(count, mean, squared distances)`.
     Moments,
     /// One of these three of moments.

@@ -168,12 +168,13 @@ GANC_DEVICE float ganc_deviation(ganc_moments m) {
   const float v = m.n == 0.0f ? 0.0f : m.square - m.sum * (m.sum / m.n);
   return v < 0.0f ? 0.0f : v;
 }
+// Distances from the mean: what `+` takes, so that it divides but once.
+GANC_DEVICE ganc_moments ganc_settled(ganc_moments m) { return {m.n, ganc_mean(m), 0.0f, ganc_deviation(m)}; }
 GANC_DEVICE ganc_moments operator+(ganc_moments a, ganc_moments b) {
   if (a.n == 0.0f) return b;
   if (b.n == 0.0f) return a;
-  const float n = a.n + b.n, mean = ganc_mean(a), d = ganc_mean(b) - mean, part = b.n / n;
-  const float square = ganc_deviation(a) + ganc_deviation(b) + d * d * (a.n * part);
-  return {n, mean + d * part, 0.0f, square};
+  const float n = a.n + b.n, d = b.from - a.from, part = b.n / n;
+  return {n, a.from + d * part, 0.0f, a.square + b.square + d * d * (a.n * part)};
 }
 
 // How values are combined.

@@ -371,6 +371,7 @@ impl Printer<'_> {
             Call::Position => format!("{}.at", self.expr(&args[0], 9)),
             Call::Nothing => named("ganc_nothing"),
             Call::Collect => named("ganc_collect"),
+            Call::Settled => named("ganc_settled"),
             Call::Moments => named("ganc_moments_of"),
             Call::Moment(0) => format!("{}.n", self.expr(&args[0], 9)),
             Call::Moment(1) => named("ganc_mean"),

@@ -281,6 +281,9 @@ fn one(
     inside.push(Stmt::For { var: r, from, to, step: Expr::Index(l.lanes as i64), unroll, body: each });
     let there = Expr::Var(o).infix(Infix::Lt, Expr::Index(l.results as i64));
     code.push(Stmt::If(there.clone(), inside, vec![]));
+    for r in reductions.iter().filter(|r| r.ty == Ty::Moments) {
+        code.push(Stmt::Assign(r.var, Expr::Call(Call::Settled, vec![Expr::Var(r.var)])));
+    }
     code.extend(fold(&l, &reductions, &arrays));
     let leader = Expr::Var(first).infix(Infix::Eq, Expr::Index(0)).and(there.clone());
     if split {

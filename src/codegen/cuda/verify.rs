@@ -285,6 +285,7 @@ impl Checker<'_> {
             (Call::Position, [Ty::Best | Ty::BestU]) => Ok(Ty::U32),
             (Call::Nothing, []) => Ok(Ty::Moments),
             (Call::Collect, [Ty::Moments, Ty::F32]) => Ok(Ty::Moments),
+            (Call::Settled, [Ty::Moments]) => Ok(Ty::Moments),
             (Call::Moments, [Ty::F32, Ty::F32, Ty::F32]) => Ok(Ty::Moments),
             (Call::Moment(0..=2), [Ty::Moments]) => Ok(Ty::F32),
             (Call::Fma, [Ty::F32, Ty::F32, Ty::F32]) => Ok(Ty::F32),

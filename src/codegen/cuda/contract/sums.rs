@@ -183,7 +183,9 @@ impl Sums {
             let ty = s.ty();
             let _ = writeln!(text, "  {ty} u{i}[{own}];\n#pragma unroll\n  for (int j = 0; j < {own}; ++j)");
             let fold = format!("ganc_fold<Shape::THREADS, {side}, {}>", s.words().0);
-            let _ = writeln!(text, "    u{i}[j] = {fold}(result.s{i}[j]);");
+            let found = format!("result.s{i}[j]");
+            let found = if s.moments() { format!("ganc_settled({found})") } else { found };
+            let _ = writeln!(text, "    u{i}[j] = {fold}({found});");
         }
         let _ =
             writeln!(text, "  if (threadIdx.x < {side}) {{\n#pragma unroll\n  for (int j = 0; j < {own}; ++j) {{");
