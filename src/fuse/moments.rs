@@ -55,16 +55,17 @@ fn deviation(g: &Graph, n: NodeId) -> Option<NodeId> {
     let [x] = parts.into_iter().filter(|&p| !along.same(p)).collect::<Vec<_>>().try_into().ok()?;
     let mut sum = Terms::default();
     along.add(d, 1.0, DEPTH, &mut sum);
-    // Of each value what is minus its mean, and nothing else; the factors were rounded to f32 at most.
+    // Of each value what is minus its mean, and nothing else.
     let count = axes.iter().map(|&i| g.shape(square)[i]).product::<usize>() as f64;
-    let differs = |(term, by): (&Term, &f64)| match term {
-        Term::Value(v) if !along.same(*v) => by + count * sum.get(&Term::Sum(*v)).unwrap_or(&0.0),
-        Term::Sum(v) => count * by + sum.get(&Term::Value(*v)).unwrap_or(&0.0),
-        Term::Value(_) | Term::One => *by,
+    let of = |term: Term, times: f64| sum.get(&term).copied().unwrap_or_default().times(times);
+    let varies = |v: NodeId| !along.same(v);
+    let rest = |(&term, &by): (&Term, &Factor)| match term {
+        Term::Value(v) if varies(v) => by.plus(of(Term::Sum(v), count)),
+        Term::Sum(v) => by.times(count).plus(of(Term::Value(v), 1.0)),
+        Term::Value(_) | Term::One => by,
     };
-    let own = sum.iter().filter(|t| matches!(t.0, Term::Value(v) if !along.same(*v)));
-    let scale = own.map(|t| t.1.abs()).fold(0.0, f64::max);
-    (scale > 0.0 && sum.iter().all(|t| differs(t).abs() <= 1e-6 * scale)).then_some(x)
+    let any = sum.iter().any(|(t, by)| matches!(t, Term::Value(v) if varies(*v)) && !by.is_nothing());
+    (any && sum.iter().all(|t| rest(t).is_nothing())).then_some(x)
 }
 
 fn both(g: &Graph, n: NodeId, f: Binary) -> Option<[NodeId; 2]> {
@@ -85,8 +86,32 @@ enum Term {
     Sum(NodeId),
 }
 
+/// A factor that is added up, beside the sum of the absolute values.
+#[derive(Clone, Copy, Default)]
+struct Factor(f64, f64);
+
+impl Factor {
+    fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0, self.1 + other.1)
+    }
+
+    fn times(self, by: f64) -> Self {
+        Self(self.0 * by, self.1 * by.abs())
+    }
+
+    /// Whether its parts cancel each other; they were rounded to f32 at most.
+    fn is_nothing(self) -> bool {
+        self.0.abs() <= 1e-6 * self.1
+    }
+}
+
 /// Parts and their factors.
-type Terms = BTreeMap<Term, f64>;
+type Terms = BTreeMap<Term, Factor>;
+
+fn put(to: &mut Terms, term: Term, by: f64) {
+    let all = to.entry(term).or_default();
+    *all = all.plus(Factor(by, by.abs()));
+}
 
 /// Values and their sums along some axes.
 struct Along<'a> {
@@ -128,7 +153,7 @@ impl Along<'_> {
     fn add(&self, n: NodeId, by: f64, depth: usize, to: &mut Terms) {
         let n = self.stripped(n);
         if let Op::Const(Const::Splat(v)) = self.g.node(n).op {
-            *to.entry(Term::One).or_default() += by * v.0;
+            put(to, Term::One, by * v.0);
         } else if let Some([a, b]) = both(self.g, n, Binary::Add).filter(|_| depth > 0) {
             [a, b].into_iter().for_each(|x| self.add(x, by, depth - 1, to));
         } else if let Some((f, x)) = self.factor(n).filter(|_| depth > 0) {
@@ -136,7 +161,7 @@ impl Along<'_> {
         } else if matches!(&self.g.node(n).op, Op::Sum(axes) if axes == self.axes) {
             self.add_sum(self.g.node(n).args[0], by, depth, to);
         } else {
-            *to.entry(Term::Value(n)).or_default() += by;
+            put(to, Term::Value(n), by);
         }
     }
 
@@ -148,7 +173,7 @@ impl Along<'_> {
             let count: usize = self.axes.iter().map(|&a| self.g.shape(n)[a]).product();
             self.add(n, by * count as f64, depth - 1, to);
         } else {
-            *to.entry(Term::Sum(self.stripped(n))).or_default() += by;
+            put(to, Term::Sum(self.stripped(n)), by);
         }
     }
 }
@@ -208,6 +233,11 @@ mod tests {
             %43: f32[4,3] = add %37, 1e-8
             %44: f32[4,3] = mul %43, %43
             %45: f32[1,3] = sum %44 axes=[0]
+            %46: f32[4,3] = broadcast %38
+            %47: f32[4,3] = add %15, %46
+            %48: f32[4,3] = mul %47, %47
+            %49: f32[1,3] = sum %48 axes=[0]
+            output "and little" %49
             output "of rows that count thrice" %36
             output "small" %42
             output "beside little" %45

@@ -1,7 +1,6 @@
 //! Work that is done several times with other tensors, one time knowing nothing of the other: a discriminator's layers at
-//! a real and at a fake batch, a generator's at the noise of each step of the other player, two networks of one make.
-//! One launch does all of it, with blocks of its own for each. Layers that leave most of a device idle take little
-//! longer for two batches than for one.
+//! a real and at a fake batch. One launch does all of it, with blocks of its own for each. Layers that leave most of a
+//! device idle should take little longer for two batches than for one.
 //!
 //! What is *alike* is found by a hash of clusters in which tensors are numbered as they come; a backend that generates
 //! different code for two of them after all launches them one by one.
