@@ -15,6 +15,7 @@ mod cuda_probe;
 mod cuda_runtime;
 mod cuda_shared;
 mod cuda_specs;
+mod cuda_tails;
 mod cuda_text;
 mod cuda_twins;
 mod epilogues;

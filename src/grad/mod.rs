@@ -95,6 +95,25 @@ mod tests {
         assert_eq!(grad(&mut g, d, None, &[x]), [None]);
     }
 
+    /// Arguments stand in the order of their ids: of the layers of a network the first may have been built before its zero.
+    #[test]
+    fn where_a_constant_stands_is_no_matter_to_a_gradient() {
+        let of = |zero_first: bool, f| {
+            let mut g = Graph::new();
+            let zero = zero_first.then(|| g.scalar(0.0));
+            let x = g.input("x", Type::f32([3]));
+            let zero = zero.unwrap_or_else(|| g.scalar(0.0));
+            let y = g.binary(f, x, zero);
+            let d = grad(&mut g, y, None, &[x])[0].unwrap();
+            let test = g.node(d).args[0];
+            let place = |n| if n == x { "x" } else { "0" };
+            (g.node(test).op.clone(), g.node(test).args.clone().iter().map(|&n| place(n)).collect::<Vec<_>>())
+        };
+        for f in [crate::graph::Binary::Max, crate::graph::Binary::Min] {
+            assert_eq!(of(true, f), of(false, f));
+        }
+    }
+
     #[test]
     fn unreached_and_stopped_nodes_have_none() {
         let mut g = Graph::new();

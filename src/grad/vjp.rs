@@ -224,12 +224,16 @@ fn binary(g: &mut Graph, f: Binary, args: &[NodeId], ct: NodeId, wanted: &[bool]
         Binary::Add => vec![Some(ct), Some(ct)],
         Binary::Mul => vec![wanted[0].then(|| g.mul(ct, b)), wanted[1].then(|| g.mul(ct, a))],
         Binary::Max | Binary::Min => {
-            // `first`: where the first argument takes the gradient; see the module documentation for ties.
-            let a_wins_ties = matches!(g.node(a).op, Op::Const(_));
-            let le = if a_wins_ties { Binary::Le } else { Binary::Lt };
-            let first = if f == Binary::Max { g.binary(le, b, a) } else { g.binary(le, a, b) };
+            // `first`: where `one` takes the gradient; see the module documentation for ties. That is a constant wherever it
+            // stands, so that layers that are alike have gradients that are.
+            let constant = |n: NodeId| matches!(g.node(n).op, Op::Const(_));
+            let turned = constant(b) && !constant(a);
+            let (one, other) = if turned { (b, a) } else { (a, b) };
+            let le = if constant(one) { Binary::Le } else { Binary::Lt };
+            let first = if f == Binary::Max { g.binary(le, other, one) } else { g.binary(le, one, other) };
             let zero = g.zeros_like(ct);
-            vec![wanted[0].then(|| g.select(first, ct, zero)), wanted[1].then(|| g.select(first, zero, ct))]
+            let mut take = |one: bool| if one { g.select(first, ct, zero) } else { g.select(first, zero, ct) };
+            vec![wanted[0].then(|| take(!turned)), wanted[1].then(|| take(turned))]
         }
         Binary::Lt | Binary::Le | Binary::Eq | Binary::And | Binary::Or => vec![None, None],
     }

@@ -6,6 +6,7 @@ use super::ir::{Function, Kind, Var};
 use super::packs::Asked;
 use super::print::{parameters, print, print_stage};
 use super::room::Need;
+use super::tails::Tails;
 use super::{Arch, Arg, Cut, KERNEL, Launch, Module, PLAN, PRELUDE, verify};
 use crate::fuse::{Cluster, label};
 use crate::graph::{Graph, NodeId};
@@ -70,7 +71,8 @@ pub struct Emit<'a> {
     names: BTreeMap<String, usize>,
     known: BTreeMap<String, String>,
     preludes: Vec<&'static str>,
-    texts: Vec<String>,
+    pub(super) texts: Vec<String>,
+    pub(super) tails: Tails,
     launches: Vec<Launch>,
     /// Operands that are to be packed.
     pub(super) asked: Vec<Asked>,
@@ -97,6 +99,7 @@ impl<'a> Emit<'a> {
             known: BTreeMap::new(),
             preludes: vec![PRELUDE],
             texts: vec![],
+            tails: Tails::default(),
             launches: vec![],
             asked: vec![],
             capture: None,

@@ -20,6 +20,7 @@ mod room;
 mod rows;
 mod shared;
 mod show;
+mod tails;
 #[cfg(test)]
 mod tests;
 pub mod verify;
@@ -139,6 +140,7 @@ pub fn generate_tuned(graph: &Graph, plan: &Plan, arch: Arch, tuning: &Tuning) -
     }
     emit.settle();
     emit.emit_packs();
+    emit.close_tails();
     emit.finish()
 }
 

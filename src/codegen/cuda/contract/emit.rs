@@ -8,6 +8,7 @@ use super::super::emit::{Emit, NAME};
 use super::super::packs::Pack;
 use super::super::print::{STAGE, storage};
 use super::super::product::Follow;
+use super::super::tails::{self, Tail};
 use super::space::{Element, Group, Problem, Space};
 use super::sums::Sums;
 use super::tiles::{Access, Choice, Math, Size};
@@ -157,12 +158,24 @@ impl Writer<'_, '_> {
             p.text.push(parameter);
             p.args.push(arg);
         }
-        let mut then = String::new();
+        let (mut then, mut tail) = (String::new(), (!sums.is_empty()).then(Tail::default));
         if let Follow::Body(_, Some(body)) = follow {
-            let f = map_function(self.emit.graph, &format!("{NAME}_after"), body);
-            text.push_str(&f.text);
-            let given = p.add("n", &self.tensors(&f));
-            then = format!("{}({}, c);", f.name, given.trim_start_matches("z, "));
+            let f = map_function(self.emit.graph, tails::AFTER, body);
+            let (args, types) = self.tensors(&f).into_iter().unzip();
+            tail = Some(Tail { text: f.text, types, args });
+        }
+        match &mut tail {
+            Some(_) if !self.emit.stages_only() => {
+                text.push_str(tails::FUNCTIONS);
+                p.text.push(tails::PARAMETERS.into());
+                then = tails::CALL.into();
+            }
+            Some(t) if !t.types.is_empty() => {
+                text.push_str(&t.text);
+                let pointers = t.args.drain(..).zip(t.types.drain(..)).collect();
+                then = format!("{}({}, c);", tails::AFTER, p.add("n", &pointers).trim_start_matches("z, "));
+            }
+            Some(_) | None => {}
         }
         let steps = size.k.div_ceil(tile.k);
         let each = steps.div_ceil(parts);
@@ -202,8 +215,15 @@ impl Writer<'_, '_> {
         }
         text.push_str("}\n");
         let blocks = tiles[0] * tiles[1] * size.blocks * parts;
-        let shared = tile.shared(self.math, [left.along, right.along]);
-        let kernel = self.emit.kernel("product", text, &p.text);
+        let shared = tile.shared(self.math, [left.along, right.along]).max(sums.shared(&tile, target.vector));
+        let kernel = match tail.filter(|_| !self.emit.stages_only()) {
+            None => self.emit.kernel("product", text, &p.text),
+            Some(tail) => {
+                let (kernel, more) = self.emit.kernel_with_tail("product", text, &p.text, tail);
+                p.args.extend(more);
+                kernel
+            }
+        };
         self.emit.launch(kernel, [blocks as u32, 1, 1], tile.threads, shared, p.args);
         if let Some(at) = partial.filter(|_| !by_last) {
             self.add_parts(at, size, parts, &target);

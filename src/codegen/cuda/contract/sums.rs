@@ -135,6 +135,14 @@ impl Sums {
         if lines == 1 { 0 } else { 4 * lines * self.numbers() * all }
     }
 
+    /// Bytes of shared memory with which the threads of a block, each of which has `vector` columns, put together what they
+    /// have.
+    pub fn shared(&self, tile: &Tile, vector: usize) -> usize {
+        let one = |s: &Sum| if s.moments() { 16 } else { 4 };
+        let count = if self.columns { vector } else { 1 };
+        self.list.iter().map(one).max().unwrap_or(0) * count * tile.threads
+    }
+
     /// Members of the result's struct in which a thread collects, and their start.
     pub fn members(&self) -> (String, String) {
         let (mut declared, mut set) = (String::new(), String::new());
@@ -171,45 +179,46 @@ impl Sums {
     ) -> String {
         let (width, lines) = self.extents(tile, tiles, blocks);
         let all = if self.columns { tiles[0] * width } else { 1 };
-        // Columns of a thread after `ganc_finish`, and threads beside each other that have different ones.
-        let (own, side) = if self.columns { (vector, width / vector) } else { (1, 1) };
         let mut text = String::new();
         let (line, counter) = match self.columns {
             true => (format!("z * {} + row / Shape::M", tiles[1]), "col / Shape::N"),
             false => (format!("{block} % {lines}"), "0"),
         };
-        let column = if self.columns { format!("col + (int)threadIdx.x * {own} + j") } else { "0".into() };
         for (i, s) in self.list.iter().enumerate() {
-            let ty = s.ty();
-            let _ = writeln!(text, "  {ty} u{i}[{own}];\n#pragma unroll\n  for (int j = 0; j < {own}; ++j)");
-            let fold = format!("ganc_fold<Shape::THREADS, {side}, {}>", s.words().0);
-            let found = format!("result.s{i}[j]");
-            let found = if s.moments() { format!("ganc_settled({found})") } else { found };
-            let _ = writeln!(text, "    u{i}[j] = {fold}({found});");
+            let (of, ty) = (s.words().0, s.ty());
+            let count = if self.columns { vector } else { 1 };
+            if s.moments() {
+                let settle = format!("result.s{i}[j] = ganc_settled(result.s{i}[j]);");
+                let _ = writeln!(text, "#pragma unroll\n  for (int j = 0; j < {count}; ++j) {settle}");
+            }
+            let fold = match self.columns {
+                true => format!("ganc_fold_each<Shape::THREADS, {}, {vector}, {of}>(result.s{i})", width / vector),
+                false => format!("ganc_fold<Shape::THREADS, 1, {of}>(result.s{i}[0])"),
+            };
+            let _ = writeln!(text, "  const {ty} u{i} = {fold};");
         }
-        let _ =
-            writeln!(text, "  if (threadIdx.x < {side}) {{\n#pragma unroll\n  for (int j = 0; j < {own}; ++j) {{");
-        let _ = writeln!(text, "    const int c = {column};");
+        let column = if self.columns { "col + (int)threadIdx.x" } else { "0" };
+        let _ = writeln!(text, "  if (threadIdx.x < {width}) {{\n    const int c = {column};");
         if lines == 1 {
             for (i, s) in self.list.iter().enumerate() {
-                let value = s.stored(&format!("u{i}[j]"));
+                let value = s.stored(&format!("u{i}"));
                 let _ = writeln!(text, "    if (c < {}) t{i}[c] = {value};", self.results);
             }
             if !then.is_empty() {
                 let _ = writeln!(text, "    if (c < {}) {then}", self.results);
             }
-            text.push_str("  }}\n");
+            text.push_str("  }\n");
             return text;
         }
         let stride = self.numbers() * all;
         let mut at = 0;
         for (i, s) in self.list.iter().enumerate() {
-            for value in s.numbers(&format!("u{i}[j]")) {
+            for value in s.numbers(&format!("u{i}")) {
                 let _ = writeln!(text, "    sums[({line}) * {stride} + {at} + c] = {value};");
                 at += all;
             }
         }
-        let _ = writeln!(text, "  }}}}\n  if (!ganc_last({counts} + GANC_TILES + {counter}, {lines})) return;");
+        let _ = writeln!(text, "  }}\n  if (!ganc_last({counts} + GANC_TILES + {counter}, {lines})) return;");
         let column = if self.columns { "col + (int)threadIdx.x % Shape::N" } else { "0" };
         let _ = writeln!(text, "  const int c = {column};");
         let mut at = 0;
