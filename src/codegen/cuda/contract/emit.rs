@@ -189,8 +189,17 @@ impl Writer<'_, '_> {
         let _ = writeln!(text, "  int at = {block};");
         let _ = writeln!(text, "  const int col = at % {} * Shape::N;\n  at /= {};", tiles[0], tiles[0]);
         let _ = writeln!(text, "  const int row = at % {} * Shape::M;\n  at /= {};", tiles[1], tiles[1]);
-        let _ = writeln!(text, "  const int z = at % {}, part = at / {};", size.blocks, size.blocks);
-        let _ = writeln!(text, "  const int first = part * {each}, last = min(first + {each}, {steps});");
+        // What the compiler knows it does not work out: where there is one block of products, and one part of the sum.
+        let z = if size.blocks == 1 { "0".into() } else { format!("at % {}", size.blocks) };
+        let _ = writeln!(text, "  const int z = {z};");
+        let _ = match parts {
+            1 => writeln!(text, "  const int first = 0, last = {steps};"),
+            _ => writeln!(
+                text,
+                "  const int part = at / {}, first = part * {each}, last = min(first + {each}, {steps});",
+                size.blocks
+            ),
+        };
         let math = self.math.name();
         let _ = match matrices {
             None => {
