@@ -117,7 +117,8 @@ impl Writer<'_, '_> {
         let pack = [0, 1].map(|i| access[i].packed(self.math, &tile, tiles[i]));
         let left = self.operand("left", space, &problem.left, Group::Rows, pack[0]);
         let right = self.operand("right", space, &problem.right, Group::Cols, pack[1]);
-        let target = self.target(problem, node, follow, sums);
+        let whole = [size.m % tile.m == 0, size.n % tile.n == 0, size.k % tile.k == 0];
+        let target = self.target(problem, node, follow, sums, [whole[0], whole[1]]);
         let width = size.n.next_multiple_of(4);
         let plane = size.m * width;
         let part = if by_last { tiles[0] * tiles[1] * tile.m * tile.n } else { plane };
@@ -145,7 +146,8 @@ impl Writer<'_, '_> {
         for (side, letter, loader) in [("left", "a", &left), ("right", "b", &right)] {
             let given = p.add(letter, &self.pointers(loader));
             if matrices.is_none() {
-                text.push_str(&self.loader_text(side, loader));
+                let rows = if side == "left" { whole[0] } else { whole[1] };
+                text.push_str(&self.loader_text(side, loader, [rows, whole[2]]));
             }
             makes.push(format!("{NAME}_{side}({given})"));
         }
@@ -193,6 +195,7 @@ impl Writer<'_, '_> {
         let z = if size.blocks == 1 { "0".into() } else { format!("at % {}", size.blocks) };
         let _ = writeln!(text, "  const int z = {z};");
         let _ = match parts {
+            1 if matrices.is_some() => Ok(()),
             1 => writeln!(text, "  const int first = 0, last = {steps};"),
             _ => writeln!(
                 text,
@@ -292,7 +295,7 @@ impl Writer<'_, '_> {
         let mut p = Parameters { text: vec![format!("{}* to", element(dtype))], args: vec![at] };
         let pointers = self.pointers(&loader);
         let given = p.add("a", &pointers);
-        let mut text = self.loader_text(what, &loader);
+        let mut text = self.loader_text(what, &loader, [false, false]);
         let _ = writeln!(text, "GANC_DEVICE void {NAME}_pack(int at, {}) {{", p.text.join(", "));
         let _ = writeln!(text, "  const int z = at / {of_plane};\n  if (at >= {units}) return;");
         let to = format!("to + (long long)z * {plane}");
@@ -400,7 +403,8 @@ impl Writer<'_, '_> {
         f.tensors.iter().map(one).collect()
     }
 
-    fn loader_text(&self, side: &str, l: &Loader) -> String {
+    /// The struct of an operand; `whole`: whether tiles have rows, and elements of the sum, of the operand only.
+    fn loader_text(&self, side: &str, l: &Loader, whole: [bool; 2]) -> String {
         let name = format!("{NAME}_{side}");
         let list = self.pointers(l);
         let mut s = match &l.read {
@@ -417,13 +421,14 @@ impl Writer<'_, '_> {
         s.push_str(&members(&list));
         s.push_str(&l.view.members(["Row", "Sum"], l.index));
         s.push_str(&constructor(&name, &list, &l.view.prepare(l.index)));
-        s.push_str(&l.view.side(0, "row", "Row", l.index));
-        s.push_str(&l.view.side(1, "sum", "Sum", l.index));
+        s.push_str(&l.view.side(0, "row", "Row", l.index, whole[0]));
+        s.push_str(&l.view.side(1, "sum", "Sum", l.index, whole[1]));
         let inside = l.view.inside(["r", "s"]);
         match &l.read {
             Read::Stored { .. } => {
                 s.push_str("  GANC_DEVICE const T* address(const Row& r, const Sum& s, bool& in) const {\n");
-                let _ = writeln!(s, "    in = {inside};\n    return p0 + (in ? r.f0 + s.f0 : 0);\n  }}");
+                let at = View::place(l.index, "in ? r.f0 + s.f0 : 0");
+                let _ = writeln!(s, "    in = {inside};\n    return p0 + {at};\n  }}");
                 s.push_str(
                     "  template <class S> GANC_DEVICE void get(S* to, const Row& r, const Sum& s) const {\n",
                 );
@@ -447,7 +452,14 @@ impl Writer<'_, '_> {
     }
 
     /// The result, as it is stored or as an epilogue takes it.
-    fn target(&self, problem: &Problem, node: NodeId, follow: &Follow, sums: &Sums) -> Target {
+    fn target(
+        &self,
+        problem: &Problem,
+        node: NodeId,
+        follow: &Follow,
+        sums: &Sums,
+        whole: [bool; 2],
+    ) -> Target {
         let (space, graph) = (&problem.space, self.emit.graph);
         let rank = space.domain().len();
         let shape = graph.shape(node);
@@ -462,19 +474,21 @@ impl Writer<'_, '_> {
                 let vector = view.vector(0, 1, 4);
                 let ty = graph.ty(node);
                 let list = vec![(*to, format!("{}*", element(ty.dtype)))];
+                let index = View::index_type(ty.elements());
                 let text = Kept {
                     sums,
                     vector,
-                    index: View::index_type(ty.elements()),
+                    index,
                     members: "float w0[V];".into(),
                     work: "#pragma unroll\n    for (int j = 0; j < V; ++j) k.w0[j] = v[j];\n".into(),
-                    keep: "    ganc_put<V>(p0 + (r.f0 + c.f0), k.w0);\n".into(),
+                    keep: format!("    ganc_put<V>(p0 + {}, k.w0);\n", View::place(index, "r.f0 + c.f0")),
+                    whole,
                 };
                 Target { text: text.print(&view, &list), vector, pointers: list }
             }
             Follow::Body(body, _) => {
                 let loops = loops(&body.domain, shape, &problem.result, rank);
-                self.after(node, body, &loops, &view, sums)
+                self.after(node, body, &loops, &view, sums, whole)
             }
         }
     }
@@ -487,6 +501,7 @@ impl Writer<'_, '_> {
         loops: &[Affine],
         view: &dyn Fn(&[Affine]) -> View,
         sums: &Sums,
+        whole: [bool; 2],
     ) -> Target {
         let (graph, rank) = (self.emit.graph, loops.first().map_or(0, |l| l.coef.len()));
         let forms = |list: &[(NodeId, Affine)]| -> Vec<Affine> {
@@ -524,7 +539,8 @@ impl Writer<'_, '_> {
         let mut work = String::new();
         for (k, (n, _)) in loads.iter().enumerate() {
             let at = free + stores.len() + k;
-            let from = format!("(const {}*)p{} + (r.f{at} + c.f{at})", element(dtype(*n)), pointer(*n));
+            let place = View::place(f.index(), &format!("r.f{at} + c.f{at}"));
+            let from = format!("(const {}*)p{} + {place}", element(dtype(*n)), pointer(*n));
             let _ = writeln!(work, "    float x{k}[V];\n    ganc_fetch<V>(x{k}, {from}, true);");
         }
         let mut given: Vec<String> = (0..list.len()).map(|i| format!("p{i}")).collect();
@@ -545,7 +561,8 @@ impl Writer<'_, '_> {
         );
         let (mut members, mut keep) = (String::new(), String::new());
         for (k, (n, _)) in stores.iter().enumerate() {
-            let to = format!("p{} + (r.f{} + c.f{})", pointer(*n), free + k, free + k);
+            let at = free + k;
+            let to = format!("p{} + {}", pointer(*n), View::place(f.index(), &format!("r.f{at} + c.f{at}")));
             let ty = match dtype(*n) {
                 DType::Bool => "bool",
                 DType::U32 => "unsigned",
@@ -557,7 +574,7 @@ impl Writer<'_, '_> {
                 false => writeln!(keep, "#pragma unroll\n    for (int j = 0; j < V; ++j) ({to})[j] = k.w{k}[j];"),
             };
         }
-        let kept = Kept { sums, vector, index: f.index(), members, work, keep };
+        let kept = Kept { sums, vector, index: f.index(), members, work, keep, whole };
         let text = f.text.clone() + &kept.print(&view, &list);
         Target { text, vector, pointers: list }
     }
@@ -575,6 +592,8 @@ struct Kept<'a> {
     /// Statements that work it out, and that write it.
     work: String,
     keep: String,
+    /// Whether tiles have rows, and columns, of the result only.
+    whole: [bool; 2],
 }
 
 impl Kept<'_> {
@@ -587,8 +606,8 @@ impl Kept<'_> {
         s.push_str(&collected);
         let _ = writeln!(s, "  struct Kept {{ {} }};", self.members);
         s.push_str(&constructor(&name, list, &(start + &view.prepare(index))));
-        s.push_str(&view.side(0, "row", "Row", index));
-        s.push_str(&view.side(1, "cols", "Cols", index));
+        s.push_str(&view.side(0, "row", "Row", index, self.whole[0]));
+        s.push_str(&view.side(1, "cols", "Cols", index, self.whole[1]));
         let head = format!("    const Row r = row(m);\n    if (!({})) return;\n", view.inside(["r", "c"]));
         let collects = if self.sums.is_empty() { " const" } else { "" };
         let _ = writeln!(s, "  GANC_DEVICE void work(int m, const Cols& c, const float* v, Kept& k){collects} {{");

@@ -140,6 +140,11 @@ impl View {
         Some((form, v))
     }
 
+    /// A place of these parts, which is inside: told that it is not negative, the compiler adds it to an address in one step.
+    pub fn place(ty: &str, parts: &str) -> String {
+        if ty == "int" { format!("(unsigned)({parts})") } else { format!("({parts})") }
+    }
+
     /// `int`, or a wider type for tensors of more elements than that counts.
     pub fn index_type(elements: usize) -> &'static str {
         if elements < 1 << 31 { "int" } else { "long long" }
@@ -165,8 +170,8 @@ impl View {
         s
     }
 
-    /// The function that works out what is kept of an index.
-    pub fn side(&self, side: usize, function: &str, kept: &str, ty: &str) -> String {
+    /// The function that works out what is kept of an index; `whole`: no index is beyond the extent.
+    pub fn side(&self, side: usize, function: &str, kept: &str, ty: &str, whole: bool) -> String {
         let extent = self.extent(side);
         let mut s = format!("  GANC_DEVICE {kept} {function}(int n) const {{\n");
         let digits = &self.sides[side];
@@ -177,7 +182,8 @@ impl View {
             let of = if i > 0 { format!("{quotient} % {}", d.extent.max(1)) } else { quotient };
             let _ = writeln!(s, "    const {ty} d{i} = {of};");
         }
-        let _ = writeln!(s, "    {kept} r;\n    r.in = n < {extent};");
+        let inside = if whole { "true".into() } else { format!("n < {extent}") };
+        let _ = writeln!(s, "    {kept} r;\n    r.in = {inside};");
         for j in 0..self.uniform.len() {
             let terms = digits.iter().enumerate().map(|(i, d)| (d.coef[j], format!("d{i}")));
             let part = sum(0, terms);
