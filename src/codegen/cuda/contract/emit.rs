@@ -117,8 +117,9 @@ impl Writer<'_, '_> {
         let pack = [0, 1].map(|i| access[i].packed(self.math, &tile, tiles[i]));
         let left = self.operand("left", space, &problem.left, Group::Rows, pack[0]);
         let right = self.operand("right", space, &problem.right, Group::Cols, pack[1]);
-        let whole = [size.m % tile.m == 0, size.n % tile.n == 0, size.k % tile.k == 0];
-        let target = self.target(problem, node, follow, sums, [whole[0], whole[1]]);
+        let whole = [size.m % tile.m == 0, size.n % tile.n == 0];
+        let step = (size.k % tile.k == 0).then_some(tile.k);
+        let target = self.target(problem, node, follow, sums, whole);
         let width = size.n.next_multiple_of(4);
         let plane = size.m * width;
         let part = if by_last { tiles[0] * tiles[1] * tile.m * tile.n } else { plane };
@@ -147,7 +148,7 @@ impl Writer<'_, '_> {
             let given = p.add(letter, &self.pointers(loader));
             if matrices.is_none() {
                 let rows = if side == "left" { whole[0] } else { whole[1] };
-                text.push_str(&self.loader_text(side, loader, [rows, whole[2]]));
+                text.push_str(&self.loader_text(side, loader, rows, step));
             }
             makes.push(format!("{NAME}_{side}({given})"));
         }
@@ -295,7 +296,7 @@ impl Writer<'_, '_> {
         let mut p = Parameters { text: vec![format!("{}* to", element(dtype))], args: vec![at] };
         let pointers = self.pointers(&loader);
         let given = p.add("a", &pointers);
-        let mut text = self.loader_text(what, &loader, [false, false]);
+        let mut text = self.loader_text(what, &loader, false, None);
         let _ = writeln!(text, "GANC_DEVICE void {NAME}_pack(int at, {}) {{", p.text.join(", "));
         let _ = writeln!(text, "  const int z = at / {of_plane};\n  if (at >= {units}) return;");
         let to = format!("to + (long long)z * {plane}");
@@ -403,8 +404,9 @@ impl Writer<'_, '_> {
         f.tensors.iter().map(one).collect()
     }
 
-    /// The struct of an operand; `whole`: whether tiles have rows, and elements of the sum, of the operand only.
-    fn loader_text(&self, side: &str, l: &Loader, whole: [bool; 2]) -> String {
+    /// The struct of an operand. `whole`: whether tiles have rows of it only; `step`: of how many elements of the sum tiles
+    /// are, if of nothing else.
+    fn loader_text(&self, side: &str, l: &Loader, whole: bool, step: Option<usize>) -> String {
         let name = format!("{NAME}_{side}");
         let list = self.pointers(l);
         let mut s = match &l.read {
@@ -421,8 +423,10 @@ impl Writer<'_, '_> {
         s.push_str(&members(&list));
         s.push_str(&l.view.members(["Row", "Sum"], l.index));
         s.push_str(&constructor(&name, &list, &l.view.prepare(l.index)));
-        s.push_str(&l.view.side(0, "row", "Row", l.index, whole[0]));
-        s.push_str(&l.view.side(1, "sum", "Sum", l.index, whole[1]));
+        s.push_str(&l.view.side(0, "row", "Row", l.index, whole));
+        s.push_str(&l.view.side(1, "sum", "Sum", l.index, step.is_some()));
+        // Where accesses lie across the sum each is at a place of its own in it.
+        s.push_str(&l.view.stepwise("sum", "Sum", !l.along && step.is_some_and(|k| l.view.splits(k))));
         let inside = l.view.inside(["r", "s"]);
         match &l.read {
             Read::Stored { .. } => {
@@ -452,14 +456,7 @@ impl Writer<'_, '_> {
     }
 
     /// The result, as it is stored or as an epilogue takes it.
-    fn target(
-        &self,
-        problem: &Problem,
-        node: NodeId,
-        follow: &Follow,
-        sums: &Sums,
-        whole: [bool; 2],
-    ) -> Target {
+    fn target(&self, problem: &Problem, node: NodeId, follow: &Follow, sums: &Sums, whole: [bool; 2]) -> Target {
         let (space, graph) = (&problem.space, self.emit.graph);
         let rank = space.domain().len();
         let shape = graph.shape(node);

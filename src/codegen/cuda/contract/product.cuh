@@ -1,6 +1,6 @@
 // Products: tiles of two operands go through shared memory into registers, and the tile of the result back through
 // shared memory to wherever it is wanted. Operands and results are structs that the generator writes:
-//   operand: T, V, ALONG, COPY; row(m), sum(k), get(out, row, sum), address(row, sum, in)
+//   operand: T, V, ALONG, COPY; row(m), sum(k), sum(step, k), get(out, row, sum), address(row, sum, in)
 //   result:  V, Kept, cols(n), work(m, cols, V values, kept), keep(m, cols, kept)
 
 struct ganc_bf16 { unsigned short bits; };
@@ -125,6 +125,9 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
     STEP = Shape::THREADS / SIDE,
     ACROSS = ALONG ? ROWS : Shape::K,
     COUNT = (ACROSS + STEP - 1) / STEP,
+    // From one of a thread's accesses to the next in shared memory: always the same, unless rows are swizzled otherwise.
+    EVEN = !Shape::GROUPS || STEP % 8 == 0,
+    FURTHER = ALONG && TURNED && !Shape::GROUPS ? STEP : STEP * STRIDE,
     COPIED = Operand::COPY && V * sizeof(S) >= 4 && ALONG != TURNED
   };
   static_assert(Shape::THREADS % SIDE == 0, "a line of the tile is read by whole threads");
@@ -143,17 +146,24 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
       return along / STRIDE * FAR + ganc_lines<S>::place(across, along % STRIDE);
     return ALONG && TURNED ? along * STRIDE + across : across * STRIDE + along;
   }
+  // Where this thread's i-th access goes in a tile, of which the first goes to `first`.
+  static GANC_DEVICE S* place(S* to, S* first, int i) {
+    if constexpr (EVEN) return first + i * FURTHER;
+    return to + place((int)threadIdx.x % SIDE * V, (int)threadIdx.x / SIDE + i * STEP);
+  }
+  static GANC_DEVICE S* first(S* to) { return to + place((int)threadIdx.x % SIDE * V, (int)threadIdx.x / SIDE); }
   // Begins to read the tile whose first k this is.
   GANC_DEVICE void start(S* to, int k) {
     const int along = (int)threadIdx.x % SIDE * V;
+    S* const mine = first(to);
     ganc_each<COUNT>([&](int i) {
       const int across = (int)threadIdx.x / SIDE + i * STEP;
       if (ACROSS % STEP != 0 && across >= ACROSS) return;
-      const typename Operand::Sum sum = from.sum(k + (ALONG ? along : across));
+      const typename Operand::Sum sum = from.sum(k, ALONG ? along : across);
       if constexpr (COPIED) {
         bool in;
         const typename Operand::T* p = from.address(rows[ALONG ? i : 0], sum, in);
-        ganc_copy<V * sizeof(S)>(to + place(along, across), p, in);
+        ganc_copy<V * sizeof(S)>(place(to, mine, i), p, in);
       } else {
         from.get(held + i * V, rows[ALONG ? i : 0], sum);
       }
@@ -163,6 +173,7 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
   GANC_DEVICE void land(S* to) {
     if constexpr (!COPIED) {
       const int along = (int)threadIdx.x % SIDE * V;
+      S* const mine = first(to);
       ganc_each<COUNT>([&](int i) {
         const int across = (int)threadIdx.x / SIDE + i * STEP;
         if (ACROSS % STEP != 0 && across >= ACROSS) return;
@@ -171,7 +182,7 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
           for (int j = 0; j < V; ++j) to[place(along + j, across)] = held[i * V + j];
         } else {
           typedef typename ganc_bytes<V * sizeof(S)>::type Word;
-          *(Word*)(to + place(along, across)) = *(const Word*)(held + i * V);
+          *(Word*)place(to, mine, i) = *(const Word*)(held + i * V);
         }
       });
     }
@@ -218,7 +229,7 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_turned_t
   GANC_DEVICE void start(S*, int k) {
     ganc_each<COUNT>([&](int i) {
       if (idle(i)) return;
-      ganc_each<4>([&](int j) { from.get(held + (i * 4 + j) * 4, rows[i], from.sum(k + first(i) + j)); });
+      ganc_each<4>([&](int j) { from.get(held + (i * 4 + j) * 4, rows[i], from.sum(k, first(i) + j)); });
     });
   }
   GANC_DEVICE void land(S* to) {
@@ -398,8 +409,8 @@ GANC_DEVICE void ganc_multiply(const A& a, const B& b, int row, int col, int fir
 #pragma unroll
         for (int i = 0; i < ROWS; ++i)
           Math::template group<Shape::OWN_N, Left::TURNED, Right::TURNED>(
-              c[i], a + (at + (Left::TURNED ? i * Left::FAR + k * 64 : i * 64 * LINE + k) / UNIT),
-              b + (at + (Right::TURNED ? k * 64 : k) / UNIT));
+              c[i], ganc_further(a, at + (Left::TURNED ? i * Left::FAR + k * 64 : i * 64 * LINE + k) / UNIT),
+              ganc_further(b, at + (Right::TURNED ? k * 64 : k) / UNIT));
       }
     });
 #pragma unroll
@@ -496,6 +507,7 @@ template <class T_, int V_, int ALONG_, int COPY_> struct ganc_matrix {
     return {n < rows, (n < rows ? n : (rows - 1) / ROWS * ROWS) * (V > 1 && !ALONG ? 1 : row_step)};
   }
   GANC_DEVICE Sum sum(int n) const { return {n < sums, n < sums ? n * (V > 1 && ALONG ? 1 : sum_step) : 0}; }
+  GANC_DEVICE Sum sum(int step, int n) const { return sum(step + n); }
   GANC_DEVICE const T* address(const Row& r, const Sum& s, bool& in) const {
     in = r.in && s.in;
     return from + (r.at + s.at);

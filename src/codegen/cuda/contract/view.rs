@@ -198,6 +198,36 @@ impl View {
         s
     }
 
+    /// Whether the digits of a multiple of `step` and of a number below it add up without a carry: what is kept of the
+    /// second index is then a part that all threads share, and one that a thread has for all steps.
+    pub fn splits(&self, step: usize) -> bool {
+        let mut under = 1;
+        for d in self.sides[1].iter().rev() {
+            let over = under * d.extent;
+            if step % over != 0 {
+                return over % step == 0;
+            }
+            under = over;
+        }
+        true
+    }
+
+    /// The same function of the second index as [`View::side`] writes, of a multiple of the step and what lies beyond it;
+    /// `apart`: each for itself, see [`View::splits`].
+    pub fn stepwise(&self, function: &str, kept: &str, apart: bool) -> String {
+        let mut s = format!("  GANC_DEVICE {kept} {function}(int step, int n) const {{\n");
+        if !apart {
+            let _ = writeln!(s, "    return {function}(step + n);\n  }}");
+            return s;
+        }
+        let all = (0..self.uniform.len()).map(|j| format!(", x.f{j} + y.f{j}")).collect::<String>();
+        let _ = writeln!(
+            s,
+            "    const {kept} x = {function}(step), y = {function}(n);\n    return {{true{all}}};\n  }}"
+        );
+        s
+    }
+
     /// Whether an element is inside: an expression of what is kept of both indices.
     pub fn inside(&self, names: [&str; 2]) -> String {
         let mut s = format!("{}.in && {}.in", names[0], names[1]);
