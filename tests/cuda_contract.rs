@@ -17,7 +17,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// A graph with one product; what it computes of the product's elements are its outputs.
-struct Case {
+pub struct Case {
     name: String,
     graph: Graph,
     product: NodeId,
@@ -80,12 +80,12 @@ impl Case {
     }
 
     /// The program.
-    fn module(&self, arch: Arch) -> Module {
+    pub fn module(&self, arch: Arch) -> Module {
         self.tuned(arch, &Tuning::default())
     }
 
     /// The program with tiles that somebody chose.
-    fn tuned(&self, arch: Arch, tuning: &Tuning) -> Module {
+    pub fn tuned(&self, arch: Arch, tuning: &Tuning) -> Module {
         let stored = self.graph.ids().map(|n| self.is_leaf(n) || n == self.product).collect();
         let clusters = Clusters { fused: true, clusters: vec![self.cluster()], stored, refusals: vec![] };
         generate_tuned(&self.graph, &ganc::plan::plan(&self.graph, clusters, PLAN), arch, tuning)
@@ -115,7 +115,7 @@ fn check(cases: &[Case], arch: Arch) {
     check_modules(&cases.iter().zip(&modules).collect::<Vec<_>>());
 }
 
-fn check_modules(cases: &[(&Case, &Module)]) {
+pub fn check_modules(cases: &[(&Case, &Module)]) {
     let binary = Binary::new(&cases.iter().map(|c| c.1).collect::<Vec<_>>());
     for (i, &(case, module)) in cases.iter().enumerate() {
         let (g, env) = (&case.graph, case.env());
@@ -169,7 +169,7 @@ fn input(g: &mut Graph, name: &str, dtype: DType, shape: &[usize]) -> NodeId {
 }
 
 /// `a[m, k] b[k, n]`, each perhaps the transpose of what lies in memory.
-fn matmul(dtype: DType, [m, k, n]: [usize; 3], turned: [bool; 2]) -> Case {
+pub fn matmul(dtype: DType, [m, k, n]: [usize; 3], turned: [bool; 2]) -> Case {
     let mut g = Graph::new();
     let pick = |t: bool, s: [usize; 2]| if t { vec![s[1], s[0]] } else { s.to_vec() };
     let a = input(&mut g, "a", dtype, &pick(turned[0], [m, k]));
@@ -187,14 +187,14 @@ fn matmul(dtype: DType, [m, k, n]: [usize; 3], turned: [bool; 2]) -> Case {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Role {
+pub enum Role {
     Forward,
     DataGrad,
     WeightGrad,
 }
 
 /// `[n, c, o, groups]`, and of each axis `[input, kernel, stride, pad, dilation]`.
-fn geometry([n, c, o, groups]: [usize; 4], axes: &[[usize; 5]], layout: Layout) -> ConvGeom {
+pub fn geometry([n, c, o, groups]: [usize; 4], axes: &[[usize; 5]], layout: Layout) -> ConvGeom {
     let pick = |i: usize| axes.iter().map(|a| a[i]).collect::<Vec<_>>();
     let output = axes.iter().map(|[i, k, s, p, d]| (i + 2 * p - d * (k - 1) - 1) / s + 1).collect();
     ConvGeom {
@@ -212,7 +212,7 @@ fn geometry([n, c, o, groups]: [usize; 4], axes: &[[usize; 5]], layout: Layout) 
     }
 }
 
-fn conv(dtype: DType, geom: &ConvGeom, role: Role) -> Case {
+pub fn conv(dtype: DType, geom: &ConvGeom, role: Role) -> Case {
     let mut g = Graph::new();
     let c = Arc::new(geom.clone());
     let product = match role {
@@ -367,7 +367,7 @@ fn packs_take_neighbouring_rows_together() {
 }
 
 /// The same product of operands rounded to tf32.
-fn in_tf32(case: &Case) -> Case {
+pub fn in_tf32(case: &Case) -> Case {
     let graph = ganc::passes::precision(&case.graph, &|_| Some(ganc::passes::Rounded::Tf32));
     let product = graph.outputs[0].1;
     Case { name: format!("tf32 {}", case.name), graph, product, tolerance: case.tolerance, rounded: false }

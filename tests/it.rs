@@ -18,6 +18,7 @@ mod cuda_specs;
 mod cuda_tails;
 mod cuda_text;
 mod cuda_twins;
+mod cuda_whole;
 mod epilogues;
 mod errors;
 mod examples;
