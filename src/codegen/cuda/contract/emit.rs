@@ -117,8 +117,8 @@ impl Writer<'_, '_> {
         let pack = [0, 1].map(|i| access[i].packed(self.math, &tile, tiles[i]));
         let left = self.operand("left", space, &problem.left, Group::Rows, pack[0]);
         let right = self.operand("right", space, &problem.right, Group::Cols, pack[1]);
-        let whole = [size.m % tile.m == 0, size.n % tile.n == 0];
-        let step = (size.k % tile.k == 0).then_some(tile.k);
+        let whole = [size.m.is_multiple_of(tile.m), size.n.is_multiple_of(tile.n)];
+        let step = size.k.is_multiple_of(tile.k).then_some(tile.k);
         let target = self.target(problem, node, follow, sums, whole);
         let width = size.n.next_multiple_of(4);
         let plane = size.m * width;

@@ -204,8 +204,8 @@ impl View {
         let mut under = 1;
         for d in self.sides[1].iter().rev() {
             let over = under * d.extent;
-            if step % over != 0 {
-                return over % step == 0;
+            if !step.is_multiple_of(over) {
+                return over.is_multiple_of(step);
             }
             under = over;
         }
