@@ -250,6 +250,8 @@ fn matrix_products_of_any_extent_and_order() {
             }
         }
     }
+    // A sum of nothing.
+    cases.push(matmul(DType::F32, [7, 0, 33], TURNS[2]));
     check(&cases, Arch::Sm80);
 }
 

@@ -1,28 +1,34 @@
 //! Products whose tiles lie inside their operands, as CUDA text: no bounds, and places of the sum in two parts.
 
+use crate::cuda::text::parts;
 use crate::cuda_contract::{Case, Role, check_modules, conv, geometry, in_tf32, matmul};
-use ganc::codegen::cuda::contract::tiles::{Tile, choices};
+use ganc::codegen::cuda::contract::tiles::{Choice, choices};
 use ganc::codegen::cuda::contract::tuning::Tuning;
 use ganc::codegen::cuda::{Arch, Module};
 use ganc::graph::{DType, Layout};
 
-/// A case by every tile that is whole in some way, in one part or the most.
-fn modules(case: &Case, arch: Arch) -> Vec<Module> {
+/// A case by every third of the tiles that are whole in some way, from the `first` on; every second of these in parts,
+/// where there are any.
+fn modules(case: &Case, arch: Arch, first: usize) -> Vec<Module> {
     let shape = case.module(arch).products[0].shape;
-    let mut seen: Vec<Tile> = vec![];
-    let mut all = vec![];
-    for (choice, _) in choices(shape.math, arch, shape.size, true, shape.access) {
-        let (tile, size) = (choice.tile, shape.size);
-        let whole = [size.m % tile.m, size.n % tile.n, size.k % tile.k].contains(&0);
-        if !whole || seen.contains(&tile) || seen.len().is_multiple_of(2) != (choice.parts == 1) {
-            continue;
+    let size = shape.size;
+    let mut ways: Vec<Vec<Choice>> = vec![];
+    for (choice, _) in choices(shape.math, arch, size, true, shape.access) {
+        let tile = choice.tile;
+        match ways.iter_mut().find(|w| w[0].tile == tile) {
+            Some(w) => w.push(choice),
+            None if [size.m % tile.m, size.n % tile.n, size.k % tile.k].contains(&0) => ways.push(vec![choice]),
+            None => {}
         }
-        seen.push(tile);
-        let mut tuning = Tuning::default();
-        tuning.set(&shape, &choice);
-        all.push(case.tuned(arch, &tuning));
     }
-    all
+    let one = |(i, ways): (usize, &Vec<Choice>)| {
+        let parts = ways.iter().rfind(|c| c.parts > 1);
+        let choice = parts.filter(|_| i % 2 > 0).or(ways.first())?;
+        let mut tuning = Tuning::default();
+        tuning.set(&shape, choice);
+        Some(case.tuned(arch, &tuning))
+    };
+    ways.iter().skip(first % 3).step_by(3).enumerate().filter_map(one).collect()
 }
 
 /// Steps of the sum that are rows of a picture, several of them, and parts of one.
@@ -44,17 +50,18 @@ fn whole_tiles_are_right() {
         (DType::Bf16, false, Arch::Sm90a),
     ];
     for (i, (dtype, tf32, arch)) in ways.into_iter().enumerate() {
-        let half = geoms.iter().skip(i % 2).step_by(2);
-        let mut cases: Vec<Case> = half.flat_map(|g| roles.map(|role| conv(dtype, g, role))).collect();
+        let mut cases: Vec<Case> = geoms.iter().flat_map(|g| roles.map(|role| conv(dtype, g, role))).collect();
         cases.push(matmul(dtype, [256, 128, 64], [true, false]));
         if tf32 {
             cases = cases.iter().map(in_tf32).collect();
         }
-        let made: Vec<Vec<Module>> = cases.iter().map(|c| modules(c, arch)).collect();
+        let made: Vec<Vec<Module>> = cases.iter().enumerate().map(|(k, c)| modules(c, arch, i + k)).collect();
+        assert!(made.iter().all(|m| m.len() >= 2), "{:?}", made.iter().map(Vec::len).collect::<Vec<_>>());
         let all: Vec<(&Case, &Module)> =
             cases.iter().zip(&made).flat_map(|(c, made)| made.iter().map(move |m| (c, m))).collect();
-        apart += all.iter().filter(|(_, m)| m.text.contains("x.f0 + y.f0")).count();
-        one += all.iter().filter(|(_, m)| m.text.contains("return sum(step + n);")).count();
+        let with = |words: &str| all.iter().filter(|(_, m)| parts(m).1.iter().any(|k| k.1.contains(words))).count();
+        apart += with("x.f0 + y.f0");
+        one += with("return sum(step + n);");
         assert!(all.iter().all(|(_, m)| m.text.contains("r.in = true;")));
         check_modules(&all);
     }

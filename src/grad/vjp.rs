@@ -4,7 +4,7 @@
 //!
 //! - `max(a, b)` and `min(a, b)` with `a == b`: a constant operand takes the whole gradient (so `max(x, 0)` has
 //!   slope 0 at 0); of two variable operands the second takes it. Arguments stand in the order of their ids, so that
-//!   is the one computed later: `max(x, 0.2 * x)` has slope 0.2 at 0.
+//!   is the one computed later: `max(x, 0.2 * x)` has slope 0.2 at 0. Where `x` is NaN, `max(x, 0)` passes the gradient.
 //! - `abs` has slope 0 at 0; `sign` and `floor` have slope 0 everywhere.
 //! - a maximum over axes gives everything to the first largest element.
 

@@ -228,7 +228,7 @@ impl Writer<'_, '_> {
         }
         text.push_str("}\n");
         let blocks = tiles[0] * tiles[1] * size.blocks * parts;
-        let shared = tile.shared(self.math, [left.along, right.along]).max(sums.shared(&tile, target.vector));
+        let shared = tile.shared(self.math, [left.along, right.along]);
         let kernel = match tail.filter(|_| !self.emit.stages_only()) {
             None => self.emit.kernel("product", text, &p.text),
             Some(tail) => {
@@ -440,8 +440,8 @@ impl Writer<'_, '_> {
             }
             Read::Computed(f, moves) => {
                 let mut given: Vec<String> = (0..list.len()).map(|i| format!("p{i}")).collect();
-                let step = |i: usize| if i == *moves { " + j" } else { "" };
-                given.extend((0..l.view.free()).map(|i| format!("r.f{i} + s.f{i}{}", step(i))));
+                let moved = |i: usize| if i == *moves { " + j" } else { "" };
+                given.extend((0..l.view.free()).map(|i| format!("r.f{i} + s.f{i}{}", moved(i))));
                 s.push_str(
                     "  template <class S> GANC_DEVICE void get(S* to, const Row& r, const Sum& s) const {\n",
                 );

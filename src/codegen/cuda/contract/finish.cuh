@@ -36,22 +36,6 @@ template <int THREADS, int W, class How, class V> GANC_DEVICE V ganc_fold(V v) {
     return ganc_fold_columns<THREADS / W, W, How>(v, held);
 }
 
-// The same where each thread has COUNT neighbouring columns; the first W * COUNT threads get one each.
-template <int THREADS, int W, int COUNT, class How, class V> GANC_DEVICE V ganc_fold_each(const V* v) {
-  extern __shared__ __align__(1024) unsigned char ganc_shared[];
-  V* const held = (V*)ganc_shared;
-  enum { ALL = W * COUNT, SLICES = THREADS / ALL };
-  static_assert(SLICES * ALL == THREADS, "a thread for each column");
-  __syncthreads();
-#pragma unroll
-  for (int j = 0; j < COUNT; ++j) held[(int)threadIdx.x * COUNT + j] = v[j];
-  __syncthreads();
-  V sum = held[threadIdx.x];
-  for (int i = 1; i < COUNT; ++i) sum = How::of(sum, held[i * THREADS + (int)threadIdx.x]);
-  __syncthreads();
-  return ganc_fold_columns<SLICES, ALL, How>(sum, held);
-}
-
 // The same of LINES lines that lie `stride` apart; `from`: this thread's column of the first one.
 template <int THREADS, int W, class How, int LINES>
 GANC_DEVICE float ganc_total(const float* from, int stride, float v) {
@@ -69,4 +53,22 @@ GANC_DEVICE ganc_moments ganc_total_moments(const float* from, int stride, int p
     v = v + ganc_moments_of(line[0], line[plane], line[2 * plane]);
   }
   return ganc_fold<THREADS, W, ganc_sum>(v);
+}
+
+// Combines what threads have for COUNT neighbouring columns each, of W threads side by side; the first W * COUNT threads get
+// one each. Needs a place in shared memory for all of it.
+template <int THREADS, int W, int COUNT, class How, class V> GANC_DEVICE V ganc_fold_each(const V* v) {
+  extern __shared__ __align__(1024) unsigned char ganc_shared[];
+  V* const held = (V*)ganc_shared;
+  enum { ALL = W * COUNT, SLICES = THREADS / ALL };
+  static_assert(SLICES * ALL == THREADS, "a thread for each column");
+  if constexpr (COUNT == 1) return ganc_fold<THREADS, W, How>(*v);
+  __syncthreads();
+#pragma unroll
+  for (int j = 0; j < COUNT; ++j) held[(int)threadIdx.x * COUNT + j] = v[j];
+  __syncthreads();
+  V sum = held[threadIdx.x];
+  for (int i = 1; i < COUNT; ++i) sum = How::of(sum, held[i * THREADS + (int)threadIdx.x]);
+  // What is written from here on is where this thread alone has read.
+  return ganc_fold_columns<SLICES, ALL, How>(sum, held);
 }

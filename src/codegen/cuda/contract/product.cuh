@@ -125,9 +125,10 @@ template <class Operand, class Math, class Shape, int ROWS> struct ganc_tiles {
     STEP = Shape::THREADS / SIDE,
     ACROSS = ALONG ? ROWS : Shape::K,
     COUNT = (ACROSS + STEP - 1) / STEP,
-    // From one of a thread's accesses to the next in shared memory: always the same, unless rows are swizzled otherwise.
+    // From one of a thread's accesses to the next in shared memory: always the same, unless rows are swizzled otherwise
+    // (or lie across, where each element has a place of its own).
     EVEN = !Shape::GROUPS || STEP % 8 == 0,
-    FURTHER = ALONG && TURNED && !Shape::GROUPS ? STEP : STEP * STRIDE,
+    FURTHER = STEP * STRIDE,
     COPIED = Operand::COPY && V * sizeof(S) >= 4 && ALONG != TURNED
   };
   static_assert(Shape::THREADS % SIDE == 0, "a line of the tile is read by whole threads");

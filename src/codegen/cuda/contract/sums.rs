@@ -135,14 +135,6 @@ impl Sums {
         if lines == 1 { 0 } else { 4 * lines * self.numbers() * all }
     }
 
-    /// Bytes of shared memory with which the threads of a block, each of which has `vector` columns, put together what they
-    /// have.
-    pub fn shared(&self, tile: &Tile, vector: usize) -> usize {
-        let one = |s: &Sum| if s.moments() { 16 } else { 4 };
-        let count = if self.columns { vector } else { 1 };
-        self.list.iter().map(one).max().unwrap_or(0) * count * tile.threads
-    }
-
     /// Members of the result's struct in which a thread collects, and their start.
     pub fn members(&self) -> (String, String) {
         let (mut declared, mut set) = (String::new(), String::new());

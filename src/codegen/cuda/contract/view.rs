@@ -299,3 +299,22 @@ pub fn element(dtype: DType) -> &'static str {
         DType::Bool => "unsigned char",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Digit, View};
+
+    #[test]
+    fn steps_split_where_nothing_is_carried() {
+        let splits = |extents: &[usize], step: usize| {
+            let digits = extents.iter().map(|&extent| Digit { extent, coef: vec![1] }).collect();
+            View { block: vec![], sides: [vec![], digits], uniform: vec![], bounds: vec![] }.splits(step)
+        };
+        // Part of a row of a picture, several rows, a whole one.
+        assert!(splits(&[4, 8, 32], 16) && splits(&[4, 8, 4], 16) && splits(&[4, 8, 16], 16));
+        // Rows that a step does not end with, nor begins with.
+        assert!(!splits(&[4, 8, 6], 16) && !splits(&[4, 8, 24], 16) && !splits(&[4, 6, 4], 16));
+        // All of it in one step, one number, none.
+        assert!(splits(&[2, 8], 16) && splits(&[], 16) && splits(&[0], 16));
+    }
+}
