@@ -425,8 +425,10 @@ impl Writer<'_, '_> {
         s.push_str(&constructor(&name, &list, &l.view.prepare(l.index)));
         s.push_str(&l.view.side(0, "row", "Row", l.index, whole));
         s.push_str(&l.view.side(1, "sum", "Sum", l.index, step.is_some()));
-        // Where accesses lie across the sum each is at a place of its own in it.
-        s.push_str(&l.view.stepwise("sum", "Sum", !l.along && step.is_some_and(|k| l.view.splits(k))));
+        // Where accesses lie across the sum each is at a place of its own in it. Without tensor cores that is little beside
+        // the products, and not worth the registers.
+        let apart = !l.along && self.math != Math::F32 && step.is_some_and(|k| l.view.splits(k));
+        s.push_str(&l.view.stepwise("sum", "Sum", apart));
         let inside = l.view.inside(["r", "s"]);
         match &l.read {
             Read::Stored { .. } => {
