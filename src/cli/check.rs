@@ -100,10 +100,11 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
         compile::afford(&front, &compiled, &exec, Some(mebibytes(limit)))?;
     }
     let trained: u64 = compiled.tensors.iter().filter(|t| t.trained).map(|t| t.ty.elements() as u64).sum();
+    let networks = compiled.networks.len();
     super::print(&format!(
-        "{} is fine: {} networks, {} trained numbers\n",
+        "{} is fine: {networks} network{}, {} trained numbers\n",
         args.spec.spec.display(),
-        compiled.networks.len(),
+        if networks == 1 { "" } else { "s" },
         thousands(trained)
     ));
     let ways = if device.is_some() { Some(Ways::of(&compiled, &front.sources)?) } else { None };
