@@ -52,9 +52,15 @@ impl Emit<'_> {
         parameters: &[String],
         tail: Tail,
     ) -> (String, Vec<Arg>) {
+        let before = parameters.len() - 1;
+        if self.stages_only() {
+            // A stage has one tail: what stages do is told apart by their texts.
+            let all = [&parameters[..before], &numbered(&tail.types)].concat();
+            let own = Open { at: 0, text, before, tails: vec![(tail.text, tail.types)] };
+            return (self.kernel(what, own.close(), &all), tail.args);
+        }
         let name = self.kernel(what, text.clone(), parameters);
-        let new =
-            Open { at: self.texts.len().saturating_sub(1), text, before: parameters.len() - 1, tails: vec![] };
+        let new = Open { at: self.texts.len().saturating_sub(1), text, before, tails: vec![] };
         let open = self.tails.0.entry(name.clone()).or_insert(new);
         let own = (tail.text, tail.types);
         let which = open.tails.iter().position(|t| *t == own).unwrap_or_else(|| {
@@ -79,6 +85,11 @@ impl Emit<'_> {
     }
 }
 
+/// Parameters of a tail's pointers.
+fn numbered(types: &[String]) -> Vec<String> {
+    types.iter().enumerate().map(|(i, ty)| format!("{ty} n{i}")).collect()
+}
+
 impl Open {
     /// Pointers of the tail that has most.
     fn most(&self) -> usize {
@@ -88,9 +99,8 @@ impl Open {
     /// The kernel's text.
     fn close(&self) -> String {
         if let [(text, types)] = self.tails.as_slice() {
-            let parameters: Vec<String> = types.iter().enumerate().map(|(i, ty)| format!("{ty} n{i}")).collect();
             let given: Vec<String> = (0..types.len()).map(|i| format!("n{i}")).collect();
-            return self.fill(text, &parameters, &format!("{AFTER}({}, c);", given.join(", ")));
+            return self.fill(text, &numbered(types), &format!("{AFTER}({}, c);", given.join(", ")));
         }
         let mut parameters = vec!["unsigned tail".to_string()];
         parameters.extend((0..self.most()).map(|i| format!("void* n{i}")));

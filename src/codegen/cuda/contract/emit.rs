@@ -144,11 +144,10 @@ impl Writer<'_, '_> {
         let mut makes = vec![];
         let plain = self.emit.shares() && parts == 1;
         let matrices = self.matrix(&left).zip(self.matrix(&right)).filter(|_| plain);
-        for (side, letter, loader) in [("left", "a", &left), ("right", "b", &right)] {
+        for (side, letter, loader, whole) in [("left", "a", &left, whole[0]), ("right", "b", &right, whole[1])] {
             let given = p.add(letter, &self.pointers(loader));
             if matrices.is_none() {
-                let rows = if side == "left" { whole[0] } else { whole[1] };
-                text.push_str(&self.loader_text(side, loader, rows, step));
+                text.push_str(&self.loader_text(side, loader, whole, step));
             }
             makes.push(format!("{NAME}_{side}({given})"));
         }
@@ -167,18 +166,10 @@ impl Writer<'_, '_> {
             let (args, types) = self.tensors(&f).into_iter().unzip();
             tail = Some(Tail { text: f.text, types, args });
         }
-        match &mut tail {
-            Some(_) if !self.emit.stages_only() => {
-                text.push_str(tails::FUNCTIONS);
-                p.text.push(tails::PARAMETERS.into());
-                then = tails::CALL.into();
-            }
-            Some(t) if !t.types.is_empty() => {
-                text.push_str(&t.text);
-                let pointers = t.args.drain(..).zip(t.types.drain(..)).collect();
-                then = format!("{}({}, c);", tails::AFTER, p.add("n", &pointers).trim_start_matches("z, "));
-            }
-            Some(_) | None => {}
+        if tail.is_some() {
+            text.push_str(tails::FUNCTIONS);
+            p.text.push(tails::PARAMETERS.into());
+            then = tails::CALL.into();
         }
         let steps = size.k.div_ceil(tile.k);
         let each = steps.div_ceil(parts);
@@ -229,7 +220,7 @@ impl Writer<'_, '_> {
         text.push_str("}\n");
         let blocks = tiles[0] * tiles[1] * size.blocks * parts;
         let shared = tile.shared(self.math, [left.along, right.along]);
-        let kernel = match tail.filter(|_| !self.emit.stages_only()) {
+        let kernel = match tail {
             None => self.emit.kernel("product", text, &p.text),
             Some(tail) => {
                 let (kernel, more) = self.emit.kernel_with_tail("product", text, &p.text, tail);
