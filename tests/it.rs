@@ -41,6 +41,7 @@ mod pairs;
 mod precision;
 mod properties;
 mod random;
+mod resample;
 mod stages;
 mod summaries;
 mod support;

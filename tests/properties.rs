@@ -10,12 +10,14 @@ use proptest::prelude::*;
 
 #[test]
 fn every_op_occurs() {
-    let (mut seen, mut checked, mut kinks) = (std::collections::BTreeMap::new(), 0, 0);
+    let (mut seen, mut checked, mut kinks, mut joined) = (std::collections::BTreeMap::new(), 0, 0, 0);
     for seed in 0..200 {
         let r = build(&fixed_decisions(seed, 200), ALL);
         for n in r.graph.nodes() {
             *seen.entry(text::op_name(&n.op)).or_insert(0) += 1;
         }
+        let needed = passes::dce(&r.graph);
+        joined += usize::from(text::print(&passes::resample(&needed)) != text::print(&needed));
         if seed < 40 {
             let r = build(&fixed_decisions(seed, 100), SMOOTH);
             let loss = r.graph.outputs.last().unwrap().1;
@@ -24,6 +26,7 @@ fn every_op_occurs() {
         }
     }
     assert_eq!(seen.len(), 50, "{seen:?}");
+    assert!(joined >= 20, "convolutions beside sampling in {joined} graphs");
     assert!(kinks * 4 < checked, "differences judge too few graphs: {kinks} of {checked} left out");
 }
 

@@ -208,7 +208,7 @@ impl Maker<'_> {
         let shape = self.g.shape(x).to_vec();
         let n = self.g.ty(x).elements();
         let axis = self.pick(shape.len());
-        match self.pick(44) {
+        match self.pick(46) {
             0 => {
                 let y = self.g.neg(x);
                 self.push(y, b);
@@ -371,6 +371,7 @@ impl Maker<'_> {
             38 | 39 => self.contraction(x, b),
             40 | 41 => self.convolution(x, b),
             42 => self.rows(x, b),
+            43 | 44 => self.sampled(x, b),
             _ => self.noise(),
         }
     }
@@ -442,18 +443,90 @@ impl Maker<'_> {
         }
     }
 
-    /// One of the three, with `x` (made to have an image's rank) as its first argument and a new leaf as the second.
-    fn convolution(&mut self, x: NodeId, b: f64) {
+    /// `x` with an image's rank.
+    fn image(&mut self, x: NodeId) -> Option<NodeId> {
         let shape = self.g.shape(x).to_vec();
         let image = match shape.len() {
             1 => vec![1, 1, shape[0]],
             2 => vec![1, shape[0], shape[1]],
             _ => shape[..shape.len().min(4)].to_vec(),
         };
-        if image.iter().product::<usize>() != shape.iter().product::<usize>() {
+        (image.iter().product::<usize>() == shape.iter().product::<usize>()).then(|| self.g.reshape(x, &image))
+    }
+
+    /// A convolution or a transposed one, of stride 1, between upsampling and pooling, each of which may do nothing.
+    fn sampled(&mut self, x: NodeId, b: f64) {
+        let Some(x) = self.image(x) else { return };
+        let small = self.g.shape(x).to_vec();
+        let (mut split, mut grown, mut input) = (small[..2].to_vec(), small[..2].to_vec(), vec![]);
+        for d in &small[2..] {
+            let f = self.choose(&[1, 2, 3]);
+            split.extend([*d, 1]);
+            grown.extend([*d, f]);
+            input.push(d * f);
+        }
+        if grown.iter().product::<usize>() > LIMIT {
             return;
         }
-        let x = self.g.reshape(x, &image);
+        let rank = input.len();
+        let transposed = self.pick(2) == 0;
+        let groups = if self.pick(3) == 0 { small[1] } else { 1 };
+        let others = groups * (1 + self.pick(2));
+        let (mut kernel, mut pad, mut output, mut pools) = (vec![], vec![], vec![], vec![]);
+        for d in &input {
+            let k = 1 + self.pick(3);
+            let p = self.pick(k);
+            let out = if transposed { (d + k - 1).checked_sub(2 * p) } else { (d + 2 * p + 1).checked_sub(k) };
+            let Some(out) = out.filter(|o| *o > 0) else { return };
+            let f = self.choose(&[1, 2, 3]);
+            kernel.push(k);
+            pad.push(p);
+            output.push(out);
+            pools.push(if out.is_multiple_of(f) { f } else { 1 });
+        }
+        let mut g = ConvGeom {
+            n: small[0],
+            c: small[1],
+            o: others,
+            groups,
+            input: input.clone(),
+            kernel,
+            output,
+            stride: vec![1; rank],
+            pad,
+            dilation: vec![1; rank],
+            layout: Layout::ChannelsFirst,
+        };
+        if transposed {
+            (g.c, g.o) = (g.o, g.c);
+            std::mem::swap(&mut g.input, &mut g.output);
+        }
+        let made = if transposed { g.x_shape() } else { g.y_shape() };
+        if made.iter().product::<usize>() > LIMIT || g.flops() > 400_000 {
+            return;
+        }
+        let parts = self.g.reshape(x, &split);
+        let parts = self.g.broadcast(parts, &grown);
+        let x = self.g.reshape(parts, &[&small[..2], &input[..]].concat());
+        let w = self.leaf(&g.w_shape());
+        let terms = g.flops() as f64 / 2.0 / made.iter().product::<usize>() as f64;
+        let g = Arc::new(g);
+        let mut y = if transposed { self.g.conv_data_grad(x, w, g) } else { self.g.conv_fwd(x, w, g) };
+        if self.pick(2) == 0 {
+            let bias = self.leaf(&[&[1, made[1]][..], &vec![1; rank]].concat());
+            y = self.g.add(y, bias);
+        }
+        let mut split = made[..2].to_vec();
+        made[2..].iter().zip(&pools).for_each(|(d, f)| split.extend([d / f, *f]));
+        let parts = self.g.reshape(y, &split);
+        let y = self.g.sum(parts, &(0..rank).map(|i| 3 + 2 * i).collect::<Vec<_>>());
+        self.push(y, (1.5 * b * terms.max(1.0) + 1.5) * pools.iter().product::<usize>() as f64);
+    }
+
+    /// One of the three, with `x` (made to have an image's rank) as its first argument and a new leaf as the second.
+    fn convolution(&mut self, x: NodeId, b: f64) {
+        let Some(x) = self.image(x) else { return };
+        let image = self.g.shape(x).to_vec();
         let layout = match self.pick(3) {
             0 if self.allow.channels_last => Layout::ChannelsLast,
             _ => Layout::ChannelsFirst,

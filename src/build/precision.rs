@@ -55,6 +55,8 @@ impl<'m> Builder<'m> {
         if whole.is_none() && self.precisions.values().all(Option::is_none) {
             return graph;
         }
+        // Before operands are rounded: a wide weight is a sum of weights as they are.
+        let graph = crate::passes::resample(&graph);
         crate::passes::precision(&graph, &|path| self.precisions.get(path).copied().unwrap_or(whole))
     }
 

@@ -14,6 +14,7 @@ pub mod layout;
 mod precision;
 mod rebuild;
 mod renumber;
+mod resample;
 mod simplify;
 
 pub use dce::dce;
@@ -21,6 +22,7 @@ pub use fold::fold;
 pub use precision::{Rounded, precision};
 pub use rebuild::{emit, rewrite};
 pub use renumber::renumber;
+pub use resample::resample;
 pub use simplify::simplify;
 
 use crate::graph::{Graph, verify};
@@ -37,8 +39,13 @@ pub struct Pass {
 }
 
 /// All passes in the order in which they run.
-pub const PASSES: [Pass; 5] = [
+pub const PASSES: [Pass; 6] = [
     Pass { name: "dce", about: "drops nodes that no output needs", run: dce },
+    Pass {
+        name: "resample",
+        about: "joins convolutions with the pooling and upsampling beside them",
+        run: resample,
+    },
     Pass { name: "fold", about: "computes what depends on constants only", run: fold },
     Pass { name: "simplify", about: "algebra, views, and work moved to smaller tensors", run: simplify },
     Pass { name: "fold-again", about: "computes constants that simplification brought together", run: fold },
