@@ -118,7 +118,7 @@ fn fused_is_the_oracle() {
 #[test]
 fn a_devices_clusters_are_the_oracles() {
     for seed in 0..60 {
-        let r = build(&fixed_decisions(seed + 300, 20 + seed as usize), EXACT);
+        let r = build(&fixed_decisions(seed + 400, 20 + seed as usize), EXACT);
         report(&r.graph, || check_like(&r.graph, &r.env, FUSED, FuseOptions::PROLOGUES, 2e-5));
     }
 }

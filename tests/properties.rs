@@ -1,16 +1,29 @@
 //! Properties of random graphs: text round trip, gradients against differences, passes preserve values.
 
 use crate::golden_util::error;
-use crate::random::{ALL, Allow, SMOOTH, build, config, decisions, direction, fixed_decisions, slopes};
+use crate::random::{
+    ALL, Allow, RandomGraph, SMOOTH, build, config, decisions, direction, fixed_decisions, slopes,
+};
 use ganc::grad::grad_or_zeros;
 use ganc::graph::eval::eval_outputs;
 use ganc::graph::{Graph, text, verify};
 use ganc::passes;
 use proptest::prelude::*;
 
+/// The graph with gradients of its loss by all leaves.
+fn differentiated(r: &RandomGraph) -> Graph {
+    let mut g = r.graph.clone();
+    let loss = g.outputs.last().expect("a loss").1;
+    for (k, d) in grad_or_zeros(&mut g, loss, None, &r.leaves).into_iter().enumerate() {
+        g.output(format!("d{k}"), d);
+    }
+    g
+}
+
 #[test]
 fn every_op_occurs() {
-    let (mut seen, mut checked, mut kinks, mut joined) = (std::collections::BTreeMap::new(), 0, 0, 0);
+    let (mut seen, mut checked, mut kinks) = (std::collections::BTreeMap::new(), 0, 0);
+    let (mut joined, mut told) = (0, 0);
     for seed in 0..200 {
         let r = build(&fixed_decisions(seed, 200), ALL);
         for n in r.graph.nodes() {
@@ -18,6 +31,8 @@ fn every_op_occurs() {
         }
         let needed = passes::dce(&r.graph);
         joined += usize::from(text::print(&passes::resample(&needed)) != text::print(&needed));
+        let differentiated = passes::simplify(&differentiated(&r));
+        told += usize::from(text::print(&passes::slopes(&differentiated)) != text::print(&differentiated));
         if seed < 40 {
             let r = build(&fixed_decisions(seed, 100), SMOOTH);
             let loss = r.graph.outputs.last().unwrap().1;
@@ -27,6 +42,7 @@ fn every_op_occurs() {
     }
     assert_eq!(seen.len(), 50, "{seen:?}");
     assert!(joined >= 20, "convolutions beside sampling in {joined} graphs");
+    assert!(told >= 20, "rectifiers between products in {told} graphs");
     assert!(kinks * 4 < checked, "differences judge too few graphs: {kinks} of {checked} left out");
 }
 
@@ -55,12 +71,8 @@ proptest! {
 
     #[test]
     fn passes_preserve_values(d in decisions()) {
-        let mut r = build(&d, Allow { halves: false, ..ALL });
-        let g = &mut r.graph;
-        let loss = g.outputs.last().unwrap().1;
-        for (k, d) in grad_or_zeros(g, loss, None, &r.leaves).into_iter().enumerate() {
-            g.output(format!("d{k}"), d);
-        }
+        let r = build(&d, Allow { halves: false, ..ALL });
+        let g = &differentiated(&r);
         let before = eval_outputs(g, &r.env).unwrap();
         let mut all: Vec<(&str, Graph)> = passes::PASSES.iter().map(|p| (p.name, (p.run)(g))).collect();
         all.push(("run", passes::run(g.clone(), &passes::Options::default())));

@@ -16,6 +16,7 @@ mod rebuild;
 mod renumber;
 mod resample;
 mod simplify;
+mod slopes;
 
 pub use dce::dce;
 pub use fold::fold;
@@ -24,6 +25,7 @@ pub use rebuild::{emit, rewrite};
 pub use renumber::renumber;
 pub use resample::resample;
 pub use simplify::simplify;
+pub use slopes::slopes;
 
 use crate::graph::{Graph, verify};
 
@@ -39,7 +41,7 @@ pub struct Pass {
 }
 
 /// All passes in the order in which they run.
-pub const PASSES: [Pass; 6] = [
+pub const PASSES: [Pass; 7] = [
     Pass { name: "dce", about: "drops nodes that no output needs", run: dce },
     Pass {
         name: "resample",
@@ -49,6 +51,7 @@ pub const PASSES: [Pass; 6] = [
     Pass { name: "fold", about: "computes what depends on constants only", run: fold },
     Pass { name: "simplify", about: "algebra, views, and work moved to smaller tensors", run: simplify },
     Pass { name: "fold-again", about: "computes constants that simplification brought together", run: fold },
+    Pass { name: "slopes", about: "asks results of rectifiers, not their arguments, for slopes", run: slopes },
     Pass { name: "renumber", about: "leaves first, then the rest in order, without gaps", run: renumber },
 ];
 
