@@ -118,6 +118,7 @@ fn fused_is_the_oracle() {
 #[test]
 fn a_devices_clusters_are_the_oracles() {
     for seed in 0..60 {
+        // Not from 300 on: seed 325 asks whether sin(t) < t for a t so small that both are one number in f32.
         let r = build(&fixed_decisions(seed + 400, 20 + seed as usize), EXACT);
         report(&r.graph, || check_like(&r.graph, &r.env, FUSED, FuseOptions::PROLOGUES, 2e-5));
     }
@@ -132,7 +133,8 @@ fn gradients_are_the_oracles() {
         for (k, d) in grad_or_zeros(g, loss, None, &r.leaves).into_iter().enumerate() {
             g.output(format!("d{k}"), d);
         }
-        let simple = ganc::passes::run(r.graph.clone(), &ganc::passes::Options::default());
+        let simple =
+            ganc::passes::run(ganc::passes::resample_worth(&r.graph, 0), &ganc::passes::Options::default());
         report(&r.graph, || check(&r.graph, &r.env, FUSED, 2e-5));
         report(&simple, || check(&simple, &r.env, FUSED, 2e-5));
         report(&simple, || check(&simple, &r.env, UNFUSED, 2e-5));

@@ -1,7 +1,8 @@
 //! Text graphs in `tests/filetests/*.ganir`, each op in at least one of them, with commands in comments:
 //!
 //! ```text
-//! ; pass: simplify                           a snapshot of the graph after a pass of that name (or `run`: all)
+//! ; pass: simplify                           a snapshot of the graph after a pass of that name (or `run`: all; `resample`:
+//!                                            whatever it is worth)
 //! ; run: x = 1 2 3, k = 4 => y = 5 6 7       leaves and outputs, row-major, to a relative 1e-9
 //! ```
 //!
@@ -86,8 +87,9 @@ fn oracle() {
     for (file, source) in files() {
         let case = parse(&source);
         let after = passes::run(case.graph.clone(), &passes::Options::default());
+        let joined = passes::resample_worth(&case.graph, 0);
         for (env, want) in &case.runs {
-            for (g, stage) in [(&case.graph, "as written"), (&after, "after the passes")] {
+            for (g, stage) in [(&case.graph, "as written"), (&after, "after the passes"), (&joined, "resampled")] {
                 let values = eval_outputs(g, env).unwrap();
                 let got = values.into_iter().map(|(n, t)| (n.to_string(), t.data.to_vec())).collect();
                 check(&format!("{file} {stage}"), &got, want, 1e-9);
@@ -102,6 +104,7 @@ fn snapshots_of_passes() {
         let case = parse(&source);
         for name in &case.passes {
             let after = match passes::PASSES.iter().find(|p| p.name == name) {
+                Some(p) if p.name == "resample" => passes::resample_worth(&case.graph, 0),
                 Some(p) => (p.run)(&case.graph),
                 None => passes::run(case.graph.clone(), &passes::Options::default()),
             };

@@ -30,8 +30,8 @@ fn every_op_occurs() {
             *seen.entry(text::op_name(&n.op)).or_insert(0) += 1;
         }
         let needed = passes::dce(&r.graph);
-        joined += usize::from(text::print(&passes::resample(&needed)) != text::print(&needed));
-        let differentiated = passes::simplify(&differentiated(&r));
+        joined += usize::from(text::print(&passes::resample_worth(&needed, 0)) != text::print(&needed));
+        let differentiated = passes::dce(&passes::simplify(&differentiated(&r)));
         told += usize::from(text::print(&passes::slopes(&differentiated)) != text::print(&differentiated));
         if seed < 40 {
             let r = build(&fixed_decisions(seed, 100), SMOOTH);
@@ -75,6 +75,7 @@ proptest! {
         let g = &differentiated(&r);
         let before = eval_outputs(g, &r.env).unwrap();
         let mut all: Vec<(&str, Graph)> = passes::PASSES.iter().map(|p| (p.name, (p.run)(g))).collect();
+        all.push(("resample_worth", passes::resample_worth(g, 0)));
         all.push(("run", passes::run(g.clone(), &passes::Options::default())));
         for (name, after) in all {
             prop_assert_eq!(verify::verify(&after), Ok(()), "{}", name);

@@ -23,7 +23,7 @@ pub use fold::fold;
 pub use precision::{Rounded, precision};
 pub use rebuild::{emit, rewrite};
 pub use renumber::renumber;
-pub use resample::resample;
+pub use resample::{resample, resample_worth};
 pub use simplify::simplify;
 pub use slopes::slopes;
 

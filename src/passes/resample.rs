@@ -15,19 +15,31 @@
 //! - a repeated `x`: `y[p] = Σ_{i, u: f i + u = p + k - 1 - pad} v[u] x[i]`, `v[u] = Σ_{a < f} w[k - 1 - u + a]`, the
 //!   gradient of the convolution with stride `f` and padding `k - 1 - pad` whose input channels are those of `y`.
 //!
-//! Weights of extent 1 gain nothing by that: their products change places with the sampling instead.
+//! In the first case wide weights are means rather than sums, and what they are multiplied with, or make, is so many times
+//! larger: the factor of an average that was pooled goes away with that, and f16 holds the result where it held the average.
 //!
-//! It runs before `precision`, so that sums of weights are rounded as other weights are.
+//! Weights of extent 1 gain nothing by all that: their products change places with the sampling instead.
+//!
+//! It runs before `precision`, so that wide weights are rounded as other weights are; what is rounded already stays.
 
+use super::simplify::factor_of;
 use super::{dce, emit, rewrite};
-use crate::graph::{Binary, ConvGeom, Graph, Layout, Node, NodeId, Op, Type};
+use crate::graph::{Binary, ConvGeom, DType, Graph, Layout, Node, NodeId, Op, Type};
 use std::sync::Arc;
 
-/// The most weights that one wide weight is a sum of; more would be better summed one axis after the other.
+/// The most shifted copies of narrow weights whose sum is looked for at once.
 const MOST: usize = 16;
+/// How many operations must be saved for each wide weight: they are made, read, and their gradient is summed, all in memory,
+/// which is worth about as many.
+const WORTH: u64 = 256;
 
-/// Joins sampling with convolutions where that takes fewer products.
+/// Joins sampling with convolutions where that takes fewer products, by more than wider weights cost.
 pub fn resample(g: &Graph) -> Graph {
+    resample_worth(g, WORTH)
+}
+
+/// The same where so many operations are saved for each wide weight.
+pub fn resample_worth(g: &Graph, worth: u64) -> Graph {
     let mut uses = vec![0usize; g.nodes().len()];
     let needed = super::rebuild::needed(g);
     g.outputs.iter().for_each(|o| uses[o.1.index()] += 1);
@@ -38,7 +50,7 @@ pub fn resample(g: &Graph) -> Graph {
     let mut uses: Vec<usize> = vec![];
     let mut found = false;
     let next = rewrite(g, |new, node, args| {
-        let better = joined(&mut Pass { g: new, uses: &uses }, &node.op, &args, &node.ty);
+        let better = joined(&mut Pass { g: new, uses: &uses, worth }, &node.op, &args, &node.ty);
         found |= better.is_some();
         let id = better.unwrap_or_else(|| emit(new, node, &args));
         uses.resize(new.nodes().len(), 0);
@@ -57,23 +69,29 @@ fn joined(p: &mut Pass<'_>, op: &Op, args: &[NodeId], ty: &Type) -> Option<NodeI
                 return None;
             }
             let y = p.pooled(image, &factors)?;
-            Some(p.g.reshape(y, &ty.shape))
+            // A factor stays outside, where that of an average meets it.
+            let (y, c) = factor_of(p.g, y);
+            let y = p.g.reshape(y, &ty.shape);
+            Some(if c == 1.0 { y } else { p.g.scale(y, c) })
         }
-        Op::ConvFwd(c) | Op::ConvDataGrad(c) => {
+        Op::ConvFwd(c) | Op::ConvDataGrad(c) if p.full(args) => {
             let (coarse, factors) = repeated(p.g, args[0])?;
             let kind = Kind::of(op)?;
-            match Way::of(c, kind.operand(), &factors)? {
-                Way::Wide(wide) => Some(p.wide(kind, coarse, args[1], wide, &factors)),
+            match Way::of(c, kind.operand(), &factors, p.worth)? {
+                Way::Wide(wide) => {
+                    let coarse = p.times(coarse, wide.share(&factors));
+                    Some(p.wide(kind, coarse, args[1], wide, &factors))
+                }
                 Way::Swap(small) => {
                     let y = p.product(kind, coarse, args[1], small);
                     Some(p.repeat(y, &factors))
                 }
             }
         }
-        Op::ConvWeightGrad(c) => [Side::X, Side::Y].into_iter().find_map(|side| {
+        Op::ConvWeightGrad(c) if p.full(args) => [Side::X, Side::Y].into_iter().find_map(|side| {
             let (coarse, other) = if side == Side::X { (args[0], args[1]) } else { (args[1], args[0]) };
             let (coarse, factors) = repeated(p.g, coarse)?;
-            Some(match Way::of(c, side, &factors)? {
+            Some(match Way::of(c, side, &factors, p.worth)? {
                 Way::Wide(wide) => p.wide_weight_grad(coarse, other, wide, &c.kernel, &factors),
                 Way::Swap(small) => {
                     let other = p.pool(other, &factors);
@@ -178,20 +196,27 @@ struct Wide {
     turned: bool,
 }
 
+impl Wide {
+    /// How many times smaller than sums its weights are.
+    fn share(&self, factors: &[usize]) -> f64 {
+        if self.turned { 1.0 } else { factors.iter().product::<usize>() as f64 }
+    }
+}
+
 impl Way {
     /// The way with fewer products for a convolution whose image at `side` is sampled by `factors`, if there is one.
-    fn of(c: &ConvGeom, side: Side, factors: &[usize]) -> Option<Self> {
+    fn of(c: &ConvGeom, side: Side, factors: &[usize], worth: u64) -> Option<Self> {
         let count = |list: &[usize]| list.iter().product::<usize>();
-        let plain = c.layout == Layout::ChannelsFirst
-            && c.stride.iter().chain(&c.dilation).all(|&v| v == 1)
-            && count(factors) <= MOST;
-        if !plain {
+        if c.layout != Layout::ChannelsFirst || c.stride.iter().chain(&c.dilation).any(|&v| v != 1) {
             return None;
         }
         let less = |list: &[usize]| -> Vec<usize> { list.iter().zip(factors).map(|(d, f)| d / f).collect() };
         if count(&c.kernel) == 1 && c.pad.iter().all(|&p| p == 0) && c.input == c.output {
             let small = less(&c.input);
             return Some(Way::Swap(ConvGeom { input: small.clone(), output: small, ..c.clone() }));
+        }
+        if count(factors) > MOST {
+            return None;
         }
         let kernel: Vec<usize> = c.kernel.iter().zip(factors).map(|(k, f)| k + f - 1).collect();
         let wide = ConvGeom { kernel, stride: factors.to_vec(), ..c.clone() };
@@ -206,7 +231,9 @@ impl Way {
                 Wide { geom: ConvGeom { c: c.o, o: c.c, input, output, pad, ..wide }, turned: true }
             }
         };
-        (wide.geom.flops() < c.flops()).then_some(Way::Wide(wide))
+        let weights = count(&wide.geom.w_shape()) as u64;
+        let saved = c.flops().saturating_sub(wide.geom.flops());
+        (saved > 0 && saved >= worth.saturating_mul(weights)).then_some(Way::Wide(wide))
     }
 }
 
@@ -214,6 +241,8 @@ struct Pass<'a> {
     g: &'a mut Graph,
     /// How often nodes of the new graph are used, by the old graph's uses.
     uses: &'a [usize],
+    /// Operations to be saved for each wide weight.
+    worth: u64,
 }
 
 impl Pass<'_> {
@@ -222,21 +251,46 @@ impl Pass<'_> {
         self.uses.get(n.index()) == Some(&1)
     }
 
-    /// The sums of an image's windows, if a product that makes the image is the less for making these.
+    /// Whether operands are not rounded for their product: sums of them would be of other numbers, and not rounded.
+    fn full(&self, args: &[NodeId]) -> bool {
+        args.iter().all(|&a| self.g.ty(a).dtype == DType::F32 && !self.g.is_tf32(a))
+    }
+
+    /// `c` times a value.
+    fn times(&mut self, n: NodeId, c: f64) -> NodeId {
+        if c == 1.0 { n } else { self.factor_times(n, c).unwrap_or_else(|| self.g.scale(n, c)) }
+    }
+
+    /// `c` times a value that has a constant factor, perhaps in another shape.
+    fn factor_times(&mut self, n: NodeId, c: f64) -> Option<NodeId> {
+        if let Node { op: Op::Reshape, args, ty, .. } = self.g.node(n).clone() {
+            let inner = self.factor_times(args[0], c)?;
+            return Some(self.g.reshape(inner, &ty.shape));
+        }
+        let (x, own) = factor_of(self.g, n);
+        let c = own * c;
+        (x != n).then(|| if c == 1.0 { x } else { self.g.scale(x, c) })
+    }
+
+    /// The sums of an image's windows, if a product that makes the image takes fewer operations to make these instead.
     fn pooled(&mut self, n: NodeId, factors: &[usize]) -> Option<NodeId> {
         if !self.alone(n) {
             return None;
         }
         let Node { op, args, .. } = self.g.node(n).clone();
         match &op {
-            Op::ConvFwd(c) | Op::ConvDataGrad(c) => {
+            Op::ConvFwd(c) | Op::ConvDataGrad(c) if self.full(&args) => {
                 let kind = Kind::of(&op)?;
-                let way = Way::of(c, kind.result(), factors)?;
+                let way = Way::of(c, kind.result(), factors, self.worth)?;
                 // The product stays that of its layer, by which it is named and rounded.
                 let origin = self.g.origin(n).clone();
                 let before = self.g.set_origin(origin);
                 let y = match way {
-                    Way::Wide(wide) => self.wide(kind, args[0], args[1], wide, factors),
+                    Way::Wide(wide) => {
+                        let share = wide.share(factors);
+                        let y = self.wide(kind, args[0], args[1], wide, factors);
+                        self.times(y, share)
+                    }
                     Way::Swap(small) => {
                         let image = self.pooled_or_pool(args[0], factors);
                         self.product(kind, image, args[1], small)
@@ -317,7 +371,8 @@ impl Pass<'_> {
             let part = self.g.pad(w, &in_space(&lo), &in_space(&hi), &vec![0; shape.len()], 0.0);
             sum = Some(sum.map_or(part, |s| self.g.add(s, part)));
         }
-        self.product(kind, image, sum.unwrap_or(w), wide.geom)
+        let v = self.times(sum.unwrap_or(w), 1.0 / wide.share(factors));
+        self.product(kind, image, v, wide.geom)
     }
 
     /// The gradient of narrow weights of extents `kernel`, by that of the wide ones.
@@ -329,6 +384,8 @@ impl Pass<'_> {
         kernel: &[usize],
         factors: &[usize],
     ) -> NodeId {
+        let (share, turned) = (wide.share(factors), wide.turned);
+        let coarse = self.times(coarse, share);
         let v = self.g.conv_weight_grad(other, coarse, Arc::new(wide.geom));
         let channels = self.g.shape(v)[..2].to_vec();
         let mut sum = None;
@@ -338,8 +395,8 @@ impl Pass<'_> {
             let part = self.g.slice(v, &in_space(&lo), &limit, &vec![1; limit.len()]);
             sum = Some(sum.map_or(part, |s| self.g.add(s, part)));
         }
-        let w = sum.unwrap_or(v);
-        if wide.turned { self.turned(w) } else { w }
+        let w = self.times(sum.unwrap_or(v), 1.0 / share);
+        if turned { self.turned(w) } else { w }
     }
 
     /// Weights with their channels in each other's places and their taps from last to first; twice is once.

@@ -5,15 +5,15 @@
 //! product reads, reaches memory (what PyTorch users write as `inplace=True`). Where `x` is made of more than a product of
 //! its own (a normalisation, whose gradient reads the product anyway; a sum that others read), nothing would be saved.
 //!
-//! Results lie in memory as the next product reads them, perhaps in fewer bits. Rounding keeps the sign of a number but
-//! for those below the least that 16 bits hold, which become 0.
+//! Results lie in memory as the next product reads them, perhaps in fewer bits. Rounding keeps the sign of a number, but for
+//! those below the least of f16, which become 0 there: such an element has the slope of the 0 that the product reads.
 
 use super::{dce, emit, rewrite};
 use crate::graph::{Binary, DType, Graph, Node, NodeId, Op, Unary};
 use std::collections::BTreeMap;
 
-/// Where a test of a rectifier's argument may be one of its result.
-struct Told {
+/// Whom a test of a rectifier's argument may ask instead.
+struct Instead {
     /// The rectifier, which goes on to ask its argument.
     rectifier: NodeId,
     /// Its result, as a product reads it.
@@ -22,8 +22,8 @@ struct Told {
 
 /// Asks results of rectifiers in place of their arguments.
 pub fn slopes(g: &Graph) -> Graph {
-    let told = told(g);
-    if told.is_empty() {
+    let instead = instead(g);
+    if instead.is_empty() {
         return g.clone();
     }
     let needed = super::rebuild::needed(g);
@@ -32,7 +32,7 @@ pub fn slopes(g: &Graph) -> Graph {
     let next = rewrite(g, |new, node, mut args| {
         let id = old.next().unwrap_or(NodeId(0));
         for (arg, was) in args.iter_mut().zip(&node.args) {
-            if let Some(t) = told.get(was)
+            if let Some(t) = instead.get(was)
                 && t.rectifier != id
                 && let Some(&result) = map.get(&t.result)
             {
@@ -54,7 +54,7 @@ fn asked(g: &mut Graph, test: &Node, of: NodeId) -> NodeId {
 }
 
 /// Tests to be changed.
-fn told(g: &Graph) -> BTreeMap<NodeId, Told> {
+fn instead(g: &Graph) -> BTreeMap<NodeId, Instead> {
     let needed = super::rebuild::needed(g);
     let mut users: Vec<Vec<NodeId>> = vec![vec![]; g.nodes().len()];
     for id in g.ids().filter(|id| needed[id.index()]) {
@@ -70,12 +70,12 @@ fn told(g: &Graph) -> BTreeMap<NodeId, Told> {
         let Some(result) = operand(g, y, &users) else { continue };
         let test = |&&u: &&NodeId| is_test(g, u, x);
         let others = users[x.index()].iter().filter(|u| !test(u) && **u != y);
-        let own = |&u: &NodeId| users[u.index()] == [y] && matches!(g.node(u).op, Op::Binary(Binary::Mul));
-        if !others.copied().all(|u| own(&u)) || !made_for(g, x, &users) {
+        let scaled_for_y = |&u: &NodeId| users[u.index()] == [y] && matches!(g.node(u).op, Op::Binary(Binary::Mul));
+        if !others.copied().all(|u| scaled_for_y(&u)) || !made_for(g, x, &users) {
             continue;
         }
         for &t in users[x.index()].iter().filter(test) {
-            all.insert(t, Told { rectifier: y, result });
+            all.insert(t, Instead { rectifier: y, result });
         }
     }
     all

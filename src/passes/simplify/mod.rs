@@ -124,7 +124,7 @@ fn broadcast_of(g: &Graph, id: NodeId) -> Option<NodeId> {
 }
 
 /// `x` and `c` where `id` is `x * c` (or `-x`, or anything with factor 1).
-fn factor_of(g: &Graph, id: NodeId) -> (NodeId, f64) {
+pub(super) fn factor_of(g: &Graph, id: NodeId) -> (NodeId, f64) {
     if let Some(x) = unary_of(g, id, Unary::Neg) {
         return (x, -1.0);
     }
