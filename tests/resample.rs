@@ -38,21 +38,12 @@ impl Case {
 
     /// Windows of an image added up, or its elements repeated.
     fn sampled(&mut self, x: NodeId, factors: &[usize], up: bool) -> NodeId {
-        let shape = self.g.shape(x).to_vec();
-        let lead = shape[..2].to_vec();
-        let (mut split, mut grown, mut out) = (lead.clone(), lead.clone(), lead);
-        for (&d, &f) in shape[2..].iter().zip(factors) {
-            split.extend(if up { [d, 1] } else { [d / f, f] });
-            grown.extend([d, f]);
-            out.push(if up { d * f } else { d / f });
+        if up {
+            return self.g.repeat_elements(x, factors);
         }
-        let parts = self.g.reshape(x, &split);
-        let parts = if up {
-            self.g.broadcast(parts, &grown)
-        } else {
-            self.g.sum(parts, &(0..factors.len()).map(|i| 3 + 2 * i).collect::<Vec<_>>())
-        };
-        self.g.reshape(parts, &out)
+        let (parts, within) = self.g.split_windows(x, factors);
+        let sums = self.g.sum(parts, &within);
+        self.g.join_windows(sums)
     }
 
     /// Outputs: the sum of squares of `y`, its gradients by all leaves, and those of their norm.
@@ -269,9 +260,9 @@ fn an_average_leaves_no_factor_and_overflows_no_half() {
     let x = case.leaf(&g.x_shape());
     let w = case.leaf(&g.w_shape());
     let y = case.g.conv_fwd(x, w, g);
-    let parts = case.g.reshape(y, &[2, 1, 2, 4, 2, 4]);
-    let y = case.g.mean(parts, &[3, 5]);
-    let y = case.g.reshape(y, &[2, 1, 2, 2]);
+    let (parts, within) = case.g.split_windows(y, &[4, 4]);
+    let y = case.g.mean(parts, &within);
+    let y = case.g.join_windows(y);
     case.g.output("y", y);
     let joined = resample_worth(&case.g, 0);
     let simple = passes::run(joined.clone(), &passes::Options::default());

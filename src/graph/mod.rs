@@ -11,6 +11,7 @@ pub mod host;
 pub mod op;
 pub mod philox;
 pub mod rows;
+mod sampling;
 pub mod text;
 pub mod ty;
 pub mod verify;

@@ -31,16 +31,9 @@ pub(super) fn pool(s: &mut dyn Scope, x: &Tensor, a: &Bound) -> Fallible<Tensor>
     let g = s.graph();
     let exact = kernel == stride && (0..dims).all(|i| pad[i] == 0 && size[i].is_multiple_of(kernel[i]));
     if exact {
-        let mut split = lead.clone();
-        let mut out = lead;
-        for i in 0..dims {
-            split.extend([size[i] / kernel[i], kernel[i]]);
-            out.push(size[i] / kernel[i]);
-        }
-        let axes: Vec<usize> = (0..dims).map(|i| 3 + 2 * i).collect();
-        let parts = g.reshape(node, &split);
+        let (parts, axes) = g.split_windows(node, &kernel);
         let y = if average { g.mean(parts, &axes) } else { g.max_reduce(parts, &axes) };
-        let y = g.reshape(y, &out);
+        let y = g.join_windows(y);
         return Ok(unbatched(s, y, x));
     }
     let value = F64(if average { 0.0 } else { f64::NEG_INFINITY });

@@ -258,16 +258,7 @@ pub(super) fn upsample(s: &mut dyn Scope, x: &Tensor, a: &Bound) -> Fallible<Ten
         }
         return Ok(unbatched(s, node, x));
     }
-    let (mut split, mut grown, mut joined) =
-        (vec![batch, x.shape[0]], vec![batch, x.shape[0]], vec![batch, x.shape[0]]);
-    for &d in &size {
-        split.extend([d, 1]);
-        grown.extend([d, f]);
-        joined.push(d * f);
-    }
-    let node = s.graph().reshape(node, &split);
-    let node = s.graph().broadcast(node, &grown);
-    let node = s.graph().reshape(node, &joined);
+    let node = s.graph().repeat_elements(node, &vec![f; size.len()]);
     Ok(unbatched(s, node, x))
 }
 

@@ -15,10 +15,10 @@
 //! - a repeated `x`: `y[p] = Σ_{i, u: f i + u = p + k - 1 - pad} v[u] x[i]`, `v[u] = Σ_{a < f} w[k - 1 - u + a]`, the
 //!   gradient of the convolution with stride `f` and padding `k - 1 - pad` whose input channels are those of `y`.
 //!
-//! In the first case wide weights are means rather than sums, and what they are multiplied with, or make, is so many times
-//! larger: the factor of an average that was pooled goes away with that, and f16 holds the result where it held the average.
+//! In the first case wide weights are means rather than sums, and the repeated or added up image is that of averages: their
+//! factor goes away, and f16 holds the averages where it held what they are of.
 //!
-//! Weights of extent 1 gain nothing by all that: their products change places with the sampling instead.
+//! Weights of extent 1 gain nothing by wide ones: their products change places with the sampling instead.
 //!
 //! It runs before `precision`, so that wide weights are rounded as other weights are; what is rounded already stays.
 
@@ -77,24 +77,29 @@ fn joined(p: &mut Pass<'_>, op: &Op, args: &[NodeId], ty: &Type) -> Option<NodeI
         Op::ConvFwd(c) | Op::ConvDataGrad(c) if p.full(args) => {
             let (coarse, factors) = repeated(p.g, args[0])?;
             let kind = Kind::of(op)?;
-            match Way::of(c, kind.operand(), &factors, p.worth)? {
-                Way::Wide(wide) => {
-                    let coarse = p.times(coarse, wide.share(&factors));
-                    Some(p.wide(kind, coarse, args[1], wide, &factors))
-                }
+            let way = Way::of(c, kind.operand(), &factors, p.worth)?;
+            let share = kind.operand().share(&factors);
+            let coarse = p.times(coarse, share);
+            Some(match way {
+                Way::Wide(wide) => p.wide(kind, coarse, args[1], wide, &factors),
                 Way::Swap(small) => {
                     let y = p.product(kind, coarse, args[1], small);
-                    Some(p.repeat(y, &factors))
+                    let y = p.times(y, 1.0 / share);
+                    p.g.repeat_elements(y, &factors)
                 }
-            }
+            })
         }
         Op::ConvWeightGrad(c) if p.full(args) => [Side::X, Side::Y].into_iter().find_map(|side| {
             let (coarse, other) = if side == Side::X { (args[0], args[1]) } else { (args[1], args[0]) };
             let (coarse, factors) = repeated(p.g, coarse)?;
-            Some(match Way::of(c, side, &factors, p.worth)? {
+            let way = Way::of(c, side, &factors, p.worth)?;
+            let share = side.share(&factors);
+            let coarse = p.times(coarse, share);
+            Some(match way {
                 Way::Wide(wide) => p.wide_weight_grad(coarse, other, wide, &c.kernel, &factors),
                 Way::Swap(small) => {
                     let other = p.pool(other, &factors);
+                    let other = p.times(other, 1.0 / share);
                     let (x, y) = if side == Side::X { (coarse, other) } else { (other, coarse) };
                     p.g.conv_weight_grad(x, y, Arc::new(small))
                 }
@@ -154,6 +159,13 @@ enum Side {
     Y,
 }
 
+impl Side {
+    /// How many times smaller than sums of windows the numbers are that products work with: those of averages of y.
+    fn share(self, factors: &[usize]) -> f64 {
+        if self == Side::Y { factors.iter().product::<usize>() as f64 } else { 1.0 }
+    }
+}
+
 /// A product of an image and weights.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -197,9 +209,9 @@ struct Wide {
 }
 
 impl Wide {
-    /// How many times smaller than sums its weights are.
-    fn share(&self, factors: &[usize]) -> f64 {
-        if self.turned { 1.0 } else { factors.iter().product::<usize>() as f64 }
+    /// Which image of the convolution that it stands for is sampled.
+    fn side(&self) -> Side {
+        if self.turned { Side::X } else { Side::Y }
     }
 }
 
@@ -285,17 +297,16 @@ impl Pass<'_> {
                 // The product stays that of its layer, by which it is named and rounded.
                 let origin = self.g.origin(n).clone();
                 let before = self.g.set_origin(origin);
+                let share = kind.result().share(factors);
                 let y = match way {
-                    Way::Wide(wide) => {
-                        let share = wide.share(factors);
-                        let y = self.wide(kind, args[0], args[1], wide, factors);
-                        self.times(y, share)
-                    }
+                    Way::Wide(wide) => self.wide(kind, args[0], args[1], wide, factors),
                     Way::Swap(small) => {
                         let image = self.pooled_or_pool(args[0], factors);
+                        let image = self.times(image, 1.0 / share);
                         self.product(kind, image, args[1], small)
                     }
                 };
+                let y = self.times(y, share);
                 self.g.set_origin(before);
                 Some(y)
             }
@@ -317,38 +328,18 @@ impl Pass<'_> {
 
     /// The sums of an image's windows.
     fn pool(&mut self, n: NodeId, factors: &[usize]) -> NodeId {
-        let shape = self.g.shape(n).to_vec();
-        let (mut split, mut small) = (shape[..2].to_vec(), shape[..2].to_vec());
-        for (d, f) in shape[2..].iter().zip(factors) {
-            split.extend([d / f, *f]);
-            small.push(d / f);
-        }
         // A bias is the same everywhere.
-        if let Node { op: Op::Broadcast, args, .. } = self.g.node(n).clone()
+        if let Node { op: Op::Broadcast, args, ty, .. } = self.g.node(n).clone()
             && self.g.shape(args[0])[2..].iter().all(|&d| d == 1)
         {
             let sum = self.g.scale(args[0], factors.iter().product::<usize>() as f64);
+            let mut small = ty.shape;
+            small[2..].iter_mut().zip(factors).for_each(|(d, f)| *d /= f);
             return self.g.broadcast(sum, &small);
         }
-        let parts = self.g.reshape(n, &split);
-        let axes: Vec<usize> = (0..factors.len()).map(|i| 3 + 2 * i).collect();
-        let sums = self.g.sum(parts, &axes);
-        self.g.reshape(sums, &small)
-    }
-
-    /// Each element of an image as often as `factors` say along its axes.
-    fn repeat(&mut self, n: NodeId, factors: &[usize]) -> NodeId {
-        let shape = self.g.shape(n).to_vec();
-        let lead = shape[..2].to_vec();
-        let (mut split, mut grown, mut joined) = (lead.clone(), lead.clone(), lead);
-        for (d, f) in shape[2..].iter().zip(factors) {
-            split.extend([*d, 1]);
-            grown.extend([*d, *f]);
-            joined.push(d * f);
-        }
-        let parts = self.g.reshape(n, &split);
-        let parts = self.g.broadcast(parts, &grown);
-        self.g.reshape(parts, &joined)
+        let (parts, within) = self.g.split_windows(n, factors);
+        let sums = self.g.sum(parts, &within);
+        self.g.join_windows(sums)
     }
 
     fn product(&mut self, kind: Kind, image: NodeId, w: NodeId, c: ConvGeom) -> NodeId {
@@ -371,7 +362,7 @@ impl Pass<'_> {
             let part = self.g.pad(w, &in_space(&lo), &in_space(&hi), &vec![0; shape.len()], 0.0);
             sum = Some(sum.map_or(part, |s| self.g.add(s, part)));
         }
-        let v = self.times(sum.unwrap_or(w), 1.0 / wide.share(factors));
+        let v = self.times(sum.unwrap_or(w), 1.0 / wide.side().share(factors));
         self.product(kind, image, v, wide.geom)
     }
 
@@ -384,8 +375,7 @@ impl Pass<'_> {
         kernel: &[usize],
         factors: &[usize],
     ) -> NodeId {
-        let (share, turned) = (wide.share(factors), wide.turned);
-        let coarse = self.times(coarse, share);
+        let (share, turned) = (wide.side().share(factors), wide.turned);
         let v = self.g.conv_weight_grad(other, coarse, Arc::new(wide.geom));
         let channels = self.g.shape(v)[..2].to_vec();
         let mut sum = None;

@@ -47,14 +47,9 @@ impl Maker<'_> {
     pub(super) fn sampled(&mut self, x: NodeId, b: f64) {
         let Some(x) = self.image(x) else { return };
         let small = self.g.shape(x).to_vec();
-        let (mut split, mut grown, mut input) = (small[..2].to_vec(), small[..2].to_vec(), vec![]);
-        for d in &small[2..] {
-            let f = self.choose(&[1, 2, 3]);
-            split.extend([*d, 1]);
-            grown.extend([*d, f]);
-            input.push(d * f);
-        }
-        if grown.iter().product::<usize>() > LIMIT {
+        let factors: Vec<usize> = small[2..].iter().map(|_| self.choose(&[1, 2, 3])).collect();
+        let input: Vec<usize> = small[2..].iter().zip(&factors).map(|(d, f)| d * f).collect();
+        if small[0] * small[1] * input.iter().product::<usize>() > LIMIT {
             return;
         }
         let rank = input.len();
@@ -94,9 +89,7 @@ impl Maker<'_> {
         if made.iter().product::<usize>() > LIMIT || g.flops() > 400_000 {
             return;
         }
-        let parts = self.g.reshape(x, &split);
-        let parts = self.g.broadcast(parts, &grown);
-        let x = self.g.reshape(parts, &[&small[..2], &input[..]].concat());
+        let x = self.g.repeat_elements(x, &factors);
         let w = self.leaf(&g.w_shape());
         let terms = g.flops() as f64 / 2.0 / made.iter().product::<usize>() as f64;
         let g = Arc::new(g);
@@ -105,10 +98,8 @@ impl Maker<'_> {
             let bias = self.leaf(&[&[1, made[1]][..], &vec![1; rank]].concat());
             y = self.g.add(y, bias);
         }
-        let mut split = made[..2].to_vec();
-        made[2..].iter().zip(&pools).for_each(|(d, f)| split.extend([d / f, *f]));
-        let parts = self.g.reshape(y, &split);
-        let y = self.g.sum(parts, &(0..rank).map(|i| 3 + 2 * i).collect::<Vec<_>>());
+        let (parts, within) = self.g.split_windows(y, &pools);
+        let y = self.g.sum(parts, &within);
         self.push(y, (1.5 * b * terms.max(1.0) + 1.5) * pools.iter().product::<usize>() as f64);
     }
 
